@@ -1,0 +1,142 @@
+"""Fixtures of real servers, and the line at the end of a run that says which ones the tests used."""
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from tests.servers.postgresql import Database, PostgreSQLServer, TLSPostgreSQLServer
+from tests.servers.processes import ServerUnavailableError
+from tests.servers.redis import RedisServer, TLSRedisServer
+from tests.servers.report import ServerReport
+from tests.servers.server import Server
+from tests.servers.tls import CertificateAuthority
+
+S = TypeVar("S", bound=Server)
+
+_REPORT = pytest.StashKey[ServerReport]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_REPORT] = ServerReport()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    summary = config.stash[_REPORT].summary()
+    if summary is not None:
+        terminalreporter.section("real servers")
+        terminalreporter.write_line(summary)
+
+
+@pytest.fixture(scope="session")
+def server_report(pytestconfig: pytest.Config) -> ServerReport:
+    """Where a session fixture registers the server that it started."""
+    return pytestconfig.stash[_REPORT]
+
+
+@pytest.fixture(autouse=True)
+def _count_servers(request: pytest.FixtureRequest, server_report: ServerReport) -> Iterator[None]:
+    yield
+    # After the test, so that fixtures asked for by name at run time count as well.
+    server_report.used(request.fixturenames)
+
+
+@contextmanager
+def _session_server(
+    make: Callable[[Path], S], fixture: str, report: ServerReport, logs: pytest.TempPathFactory
+) -> Iterator[S]:
+    """Run a server for the session; its log stays in pytest's own directory, which outlives the run."""
+    try:
+        server = make(logs.mktemp("logs") / f"{fixture}.log")
+    except ServerUnavailableError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    with server:
+        report.started(fixture, server.product, server.version)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def certificate_authority() -> CertificateAuthority:
+    """The authority behind both TLS servers."""
+    return CertificateAuthority()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(
+    server_report: ServerReport, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PostgreSQLServer]:
+    """PostgreSQL 18, crash-safe; a test that kills or pauses it leaves it running."""
+    with _session_server(
+        lambda log: PostgreSQLServer(log=log), "postgresql_server", server_report, tmp_path_factory
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tls_postgresql_server(
+    certificate_authority: CertificateAuthority,
+    server_report: ServerReport,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[TLSPostgreSQLServer]:
+    """Debian's PostgreSQL, TLS only."""
+    with _session_server(
+        lambda log: TLSPostgreSQLServer(certificate_authority, log=log),
+        "tls_postgresql_server",
+        server_report,
+        tmp_path_factory,
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(
+    server_report: ServerReport, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RedisServer]:
+    """Valkey with an append-only file and an ACL file."""
+    with _session_server(
+        lambda log: RedisServer(log=log, aclfile=True), "redis_server", server_report, tmp_path_factory
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tls_redis_server(
+    certificate_authority: CertificateAuthority,
+    server_report: ServerReport,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[TLSRedisServer]:
+    """Debian's Redis, TLS only, with an append-only file and an ACL file."""
+    with _session_server(
+        lambda log: TLSRedisServer(certificate_authority, log=log, aclfile=True),
+        "tls_redis_server",
+        server_report,
+        tmp_path_factory,
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def postgresql_database(postgresql_server: PostgreSQLServer) -> Iterator[Database]:
+    """A new database on PostgreSQL 18, dropped after the test."""
+    database = postgresql_server.create_database(f"test_{secrets.token_hex(6)}")
+    yield database
+    database.drop()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The URL of an empty Valkey, with all rights; no users but the default one exist."""
+    redis_server.reset()
+    return redis_server.url()
+
+
+@pytest.fixture
+def redis_prefix() -> str:
+    """A key prefix that no other test uses."""
+    return f"test-{secrets.token_hex(6)}:"

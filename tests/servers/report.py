@@ -1,0 +1,37 @@
+"""Which real servers a test run used, for the line that ends its output."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+
+class ServerReport:
+    """Counts the tests that used each real server, by the name of its fixture."""
+
+    def __init__(self) -> None:
+        self._labels: dict[str, str] = {}
+        self._tests: Counter[str] = Counter()
+
+    def started(self, fixture: str, product: str, version: str) -> None:
+        """Register a server that was started.
+
+        Args:
+            fixture: the name of the fixture through which tests use it.
+            product: the server's name, such as ``PostgreSQL``.
+            version: what the server itself reported.
+        """
+        self._labels[fixture] = f"{product} {version}"
+
+    def used(self, fixtures: Iterable[str]) -> None:
+        """Count one test that used these fixtures; names of no server are ignored."""
+        self._tests.update(set(fixtures) & self._labels.keys())
+
+    def summary(self) -> str | None:
+        """The line to print, None where no server ran."""
+        if not self._labels:
+            return None
+        parts = (
+            f"{label} ({count} test{'' if count == 1 else 's'})"
+            for fixture, label in self._labels.items()
+            for count in (self._tests[fixture],)
+        )
+        return "real servers: " + ", ".join(parts)
