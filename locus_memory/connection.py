@@ -1,0 +1,271 @@
+"""The binding document: everything needed to reach a store, one pydantic model per backend.
+
+The operator writes these models into `connection.json` of a binding Secret, the library reads them; there is no
+second description. Unknown fields are kept, so that an older library tolerates a newer operator; an unknown
+`version` is an error. Connection URLs are a second spelling of the same models.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
+
+from locus_memory.errors import BindingError
+
+DOCUMENT_VERSION = 1
+
+
+class Retention(BaseModel):
+    """What the operator enforces on the backend; informs the library.
+
+    Attributes:
+        max_age_seconds: Checkpoints older than this are deleted.
+        max_checkpoints_per_thread: At most this many checkpoints of a thread are kept.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    max_age_seconds: int | None = Field(default=None, gt=0)
+    max_checkpoints_per_thread: int | None = Field(default=None, ge=1)
+
+
+class BaseConnection(BaseModel):
+    """What all documents share.
+
+    Attributes:
+        version: Version of the document's layout.
+        store: `namespace/name` of the `CheckpointStore`, when the operator wrote the document.
+        tables: `provisioned` when tables, indexes or buckets exist already and must not be created.
+        retention: The policy that the operator enforces.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+
+    version: Literal[1] = 1
+    store: str | None = None
+    tables: Literal["auto", "provisioned"] = "auto"
+    retention: Retention | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON object for `connection.json`, secrets included."""
+        return _reveal(self.model_dump(by_alias=True, exclude_none=True))
+
+
+class HostAddress(BaseModel):
+    """A host and a port."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field(min_length=1)
+    port: int = Field(ge=1, le=65535)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+
+
+class PostgreSQLConnection(BaseConnection):
+    """A schema in a PostgreSQL database.
+
+    Attributes:
+        schema_name: Schema of the tables (`schema` in the document).
+        ssl_mode: libpq's sslmode.
+        ca: Certificates that sign the server's, PEM text.
+        pool_max_size: Connections per event loop.
+    """
+
+    type: Literal["postgresql"] = "postgresql"
+    host: str = "localhost"
+    port: int = Field(default=5432, ge=1, le=65535)
+    database: str = "postgres"
+    username: str | None = None
+    password: SecretStr | None = None
+    schema_name: str = Field(default="public", alias="schema", min_length=1, max_length=63)
+    ssl_mode: SslMode = "prefer"
+    ca: str | None = None
+    pool_max_size: int = Field(default=10, ge=1)
+
+
+class RedisConnection(BaseConnection):
+    """A key prefix on Redis or Valkey.
+
+    Attributes:
+        mode: How `addresses` are meant: one server, Sentinels, or Cluster nodes.
+        master_name: Name that the Sentinels know the primary by.
+        key_prefix: Every key starts with this.
+        ttl_seconds: A thread expires this long after its last write.
+        refresh_ttl_on_read: Loading a thread counts as use, and postpones its expiry.
+        tls: Encrypt the connection and verify the server.
+        ca: Certificates that sign the server's, PEM text; the system's by default.
+    """
+
+    type: Literal["redis"] = "redis"
+    mode: Literal["standalone", "sentinel", "cluster"] = "standalone"
+    addresses: tuple[HostAddress, ...] = Field(
+        default=(HostAddress(host="localhost", port=6379),), min_length=1
+    )
+    master_name: str | None = None
+    database: int = Field(default=0, ge=0)
+    username: str | None = None
+    password: SecretStr | None = None
+    key_prefix: str = "locus:"
+    ttl_seconds: int | None = Field(default=None, gt=0)
+    refresh_ttl_on_read: bool = False
+    tls: bool = False
+    ca: str | None = None
+    pool_max_size: int = Field(default=50, ge=1)
+
+
+class OracleConnection(BaseConnection):
+    """A table in an Oracle schema.
+
+    Attributes:
+        dsn: Connect descriptor, EZConnect string or alias in the wallet's tnsnames.ora.
+        owner: Schema of the tables, when it is not the login's own.
+        wallet_location: Directory of the wallet.
+    """
+
+    type: Literal["oracle"] = "oracle"
+    dsn: str
+    username: str | None = None
+    password: SecretStr | None = None
+    owner: str | None = None
+    table_name: str = "locus_checkpoints"
+    wallet_location: str | None = None
+    wallet_password: SecretStr | None = None
+    pool_max_size: int = Field(default=10, ge=1)
+
+
+class OCIBucketConnection(BaseConnection):
+    """A prefix in an OCI Object Storage bucket.
+
+    Attributes:
+        bucket: Name of the bucket.
+        namespace: Object Storage namespace of the tenancy.
+        auth: How requests are signed; only `api_key` needs a secret.
+    """
+
+    type: Literal["oci-bucket"] = "oci-bucket"
+    bucket: str
+    namespace: str
+    prefix: str = ""
+    region: str | None = None
+    compartment_id: str | None = None
+    auth: Literal["api_key", "session_token", "instance_principal", "resource_principal", "workload_identity"] = (
+        "api_key"
+    )
+    tenancy: str | None = None
+    user: str | None = None
+    fingerprint: str | None = None
+    private_key: SecretStr | None = None
+    config_file: str | None = None
+    profile_name: str | None = None
+
+
+class OpenSearchConnection(BaseConnection):
+    """An index on OpenSearch; `hosts` are URLs."""
+
+    type: Literal["opensearch"] = "opensearch"
+    hosts: tuple[str, ...] = Field(min_length=1)
+    index_name: str = "locus-checkpoints"
+    username: str | None = None
+    password: SecretStr | None = None
+    verify_certs: bool = True
+    ca: str | None = None
+
+
+class HTTPConnection(BaseConnection):
+    """A checkpoint service over HTTP.
+
+    Attributes:
+        base_url: URL below which `/threads/…` is served.
+        headers: Sent with each request; they may hold credentials.
+        timeout_seconds: For one request.
+    """
+
+    type: Literal["http"] = "http"
+    base_url: str
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    timeout_seconds: float = Field(default=10.0, gt=0)
+    ca: str | None = None
+
+
+class FileConnection(BaseConnection):
+    """A directory of files."""
+
+    type: Literal["file"] = "file"
+    directory: str = Field(min_length=1)
+
+
+class MemoryConnection(BaseConnection):
+    """Memory of the process; for trying things out."""
+
+    type: Literal["memory"] = "memory"
+
+
+Connection = Annotated[
+    PostgreSQLConnection
+    | RedisConnection
+    | OracleConnection
+    | OCIBucketConnection
+    | OpenSearchConnection
+    | HTTPConnection
+    | FileConnection
+    | MemoryConnection,
+    Field(discriminator="type"),
+]
+"""Any binding document."""
+
+_DOCUMENT: TypeAdapter[Connection] = TypeAdapter(Connection)
+
+
+def parse_document(data: bytes | str) -> Connection:
+    """Read `connection.json`.
+
+    Raises:
+        BindingError: No JSON object, an unknown version or type, or invalid fields, each named. Values are not
+            shown, since they may be secrets.
+    """
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        raise BindingError(f"connection.json is no JSON: {error}") from None
+    return connection_from(document)
+
+
+def connection_from(document: Any) -> Connection:
+    """Validate a document that is JSON already; see `parse_document`."""
+    if not isinstance(document, dict):
+        raise BindingError("connection.json must hold a JSON object")
+    version = document.get("version")
+    if version != DOCUMENT_VERSION:
+        raise BindingError(
+            f"connection.json has version {version!r}, this locus-memory reads version {DOCUMENT_VERSION}: "
+            "install a newer locus-memory in the agent's image"
+        )
+    try:
+        return _DOCUMENT.validate_python(document)
+    except ValidationError as error:
+        raise BindingError(f"connection.json: {describe(error)}") from None
+
+
+def describe(error: ValidationError) -> str:
+    """List the errors of a pydantic validation with their fields, without the values."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc']) or 'document'}: {item['msg']}"
+        for item in error.errors(include_url=False, include_input=False, include_context=False)
+    )
+
+
+def _reveal(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, dict):
+        return {key: _reveal(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_reveal(item) for item in value]
+    return value

@@ -1,0 +1,171 @@
+"""The storage port: what a backend implements, and the records that cross it.
+
+A backend stores encoded payloads; it never sees a Python state. The faces (`adapter`, later `saver` and
+`langgraph`) stand on this port, so one implementation serves them all. A backend raises only errors of
+`locus_memory.errors`, and does not retry: retrying, deadlines and encoding are done once, above the port.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, NoReturn
+
+from pydantic import JsonValue
+
+from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
+
+
+@dataclass(frozen=True, slots=True)
+class NewCheckpoint:
+    """A checkpoint to be written.
+
+    Attributes:
+        thread_id: The conversation.
+        checkpoint_id: Unique within thread and namespace.
+        payload: The encoded state.
+        metadata: JSON object, kept queryable beside the payload.
+        namespace: Sub-graph within the thread; the agent-shaped face uses the empty one.
+        parent_id: Checkpoint that this one continues, if the face keeps lineage.
+    """
+
+    thread_id: str
+    checkpoint_id: str
+    payload: bytes
+    metadata: Mapping[str, JsonValue]
+    namespace: str = ""
+    parent_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSummary:
+    """A stored checkpoint without its payload; `created_at` is the time of the write, in UTC."""
+
+    thread_id: str
+    checkpoint_id: str
+    metadata: dict[str, JsonValue]
+    created_at: datetime
+    namespace: str = ""
+    parent_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    """A stored checkpoint: its summary and its payload."""
+
+    summary: CheckpointSummary
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """A thread that matches a search; a higher `score` is a better match, comparable within one result."""
+
+    summary: CheckpointSummary
+    score: float
+
+
+class StorageBackend(ABC):
+    """Stores checkpoints. All calls are safe from several event loops and threads.
+
+    "Latest" is the order of writes as the backend serialised them, never a clock. Threads are told apart by
+    thread id and namespace; `delete_thread`, `copy_thread` and the listing calls cover all namespaces.
+    """
+
+    factory: ClassVar[str]
+    """Name of the function or class that makes a checkpointer on this backend, for error messages."""
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> CheckpointerCapabilities:
+        """What this backend, as configured, can do."""
+
+    @abstractmethod
+    async def put(
+        self, checkpoint: NewCheckpoint, *, expected_checkpoint_id: str | None | Unchecked = UNCHECKED
+    ) -> None:
+        """Write the checkpoint and make it the latest, atomically and durably.
+
+        Raises:
+            CheckpointConflictError: The latest is not the expected one (None: there is one).
+        """
+
+    @abstractmethod
+    async def get(
+        self, thread_id: str, checkpoint_id: str | None = None, *, namespace: str = ""
+    ) -> StoredCheckpoint | None:
+        """Return one checkpoint, by default the latest."""
+
+    @abstractmethod
+    async def get_summary(
+        self, thread_id: str, checkpoint_id: str | None = None, *, namespace: str = ""
+    ) -> CheckpointSummary | None:
+        """Like `get`, without transferring the payload."""
+
+    @abstractmethod
+    async def list_checkpoints(
+        self, thread_id: str, limit: int, *, namespace: str = ""
+    ) -> list[CheckpointSummary]:
+        """Return at most `limit` checkpoints, newest first; the cost grows with `limit`."""
+
+    @abstractmethod
+    async def delete_checkpoint(self, thread_id: str, checkpoint_id: str, *, namespace: str = "") -> bool:
+        """Delete one checkpoint; tell whether it was there."""
+
+    @abstractmethod
+    async def delete_thread(self, thread_id: str) -> bool:
+        """Delete a thread with all its namespaces, leaving nothing of it; tell whether it was there."""
+
+    async def copy_thread(self, source_thread_id: str, dest_thread_id: str) -> bool:
+        """Copy payloads byte by byte, with ids, order, metadata and times; see `BaseCheckpointer`."""
+        raise NotImplementedError
+
+    async def list_threads(self, limit: int, pattern: str = "*") -> list[str]:
+        """Return thread ids in the order of their UTF-8 bytes; see `BaseCheckpointer`."""
+        raise NotImplementedError
+
+    async def list_latest(self, limit: int) -> list[CheckpointSummary]:
+        """Return the latest checkpoint of each thread (empty namespace), ordered by thread id."""
+        raise NotImplementedError
+
+    async def query_by_metadata(self, key: str, value: JsonValue, limit: int) -> list[CheckpointSummary]:
+        """Return checkpoints by metadata, newest first; see `BaseCheckpointer`."""
+        raise NotImplementedError
+
+    async def search(self, terms: list[str], limit: int, text_of: Callable[[bytes], str]) -> list[SearchHit]:
+        """Return threads whose latest checkpoint (empty namespace) contains all terms, best first.
+
+        Args:
+            terms: Words as `locus_memory.text.words` makes them; not empty.
+            limit: At least 1.
+            text_of: Decodes a payload and returns its searchable text.
+        """
+        raise NotImplementedError
+
+    async def vacuum(self, before: datetime) -> int:
+        """Delete checkpoints written before the given time; return how many."""
+        raise NotImplementedError
+
+    async def refresh(self) -> bool:
+        """Read the connection parameters again; tell whether they changed (clients are then made anew)."""
+        return False
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release what the running event loop holds. Idempotent; a later call reopens."""
+
+    def save(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: a storage backend is no checkpointer."""
+        self._refuse()
+
+    def load(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: a storage backend is no checkpointer."""
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} is a storage backend, not a checkpointer: "
+            f"pass {self.factory}(...) or StorageBackendAdapter({type(self).__name__}(...))"
+        )
