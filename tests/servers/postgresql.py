@@ -3,7 +3,6 @@
 import importlib.util
 import pwd
 import re
-import secrets
 import shutil
 import signal
 import subprocess
@@ -60,8 +59,6 @@ class PostgreSQLServer(Server):
     ) -> None:
         self._binaries = self._find_binaries()
         super().__init__(directory, log=log)
-        self.password = secrets.token_urlsafe(24)
-        """The superuser's password, new for every instance."""
         self._settings = {**_SETTINGS, **({} if durable else _UNSAFE_SETTINGS), **(settings or {})}
         self._data = self.directory / "data"
 
@@ -177,28 +174,22 @@ class PostgreSQLServer(Server):
         self._binaries = copy / "bin"
 
     def _initialise(self, user: str | None) -> None:
-        password_file = self.directory / "password"
-        password_file.touch(mode=0o600)
-        password_file.write_text(self.password)
         if user is not None:
-            shutil.chown(password_file, user)
+            shutil.chown(self._password_file, user)
         command = [
             *drop_privileges(user),
             str(self._binaries / "initdb"),
             f"--pgdata={self._data}",
-            f"--pwfile={password_file}",
+            f"--pwfile={self._password_file}",
             f"--username={SUPERUSER}",
             "--auth=scram-sha-256",
             "--encoding=UTF8",
             "--locale=C.UTF-8",
             "--no-sync",  # an empty cluster is no loss
         ]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=False, env=self._environment(), cwd="/"
-            )
-        finally:
-            password_file.unlink()
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=self._environment(), cwd="/"
+        )
         if done.returncode:
             raise ServerError(f"{self.product}: initdb failed:\n{done.stdout}{done.stderr}")
 

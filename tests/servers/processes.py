@@ -181,8 +181,7 @@ class Child:
 
     def send(self, number: signal.Signals) -> None:
         """Signal the program itself, not its children."""
-        if self.running:
-            os.kill(self.pid, number)
+        _signal(self._tree()[:1], number)
 
     def stop(self, number: signal.Signals = signal.SIGTERM, *, timeout: float = 20) -> None:
         """End the program in its own way and wait for it; resumes a paused one.
@@ -193,14 +192,13 @@ class Child:
         if not self.running:
             return
         tree = self._tree()
-        _signal([tree[0]], number)
+        _signal(tree[:1], number)
         _signal(tree, signal.SIGCONT)
         self._thread.join(timeout)
         if self.running:
             self.kill()
-            raise ServerError(
-                f"{self.name}: killed, as it did not end within {timeout:g} s of {number.name}; log {self.log}"
-            )
+            outcome = f"did not end within {timeout:g} s of {number.name} and was killed"
+            raise ServerError(f"{self.name}: {outcome}; log {self.log}")
 
     def kill(self) -> None:
         """SIGKILL the program and all its descendants, and wait until they are gone."""
@@ -221,8 +219,12 @@ class Child:
             _signal(self._tree(), signal.SIGCONT)
 
     def _tree(self) -> list[psutil.Process]:
-        root = psutil.Process(self.pid)
-        return [root, *root.children(recursive=True)]
+        """The program and its descendants; nothing where it has just ended."""
+        try:
+            root = psutil.Process(self.pid)
+            return [root, *root.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
 
     def _frozen_tree(self) -> list[psutil.Process]:
         """All processes, stopped; parents first, so that none can fork between the listing and the signal."""

