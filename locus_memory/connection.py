@@ -76,6 +76,7 @@ class PostgreSQLConnection(BaseConnection):
         ssl_mode: libpq's sslmode.
         ca: Certificates that sign the server's, PEM text.
         pool_max_size: Connections per event loop.
+        parameters: Further parameters of libpq, such as `target_session_attrs`.
     """
 
     type: Literal["postgresql"] = "postgresql"
@@ -88,6 +89,7 @@ class PostgreSQLConnection(BaseConnection):
     ssl_mode: SslMode = "prefer"
     ca: str | None = None
     pool_max_size: int = Field(default=10, ge=1)
+    parameters: dict[str, str] = Field(default_factory=dict, repr=False)
 
 
 class RedisConnection(BaseConnection):

@@ -89,10 +89,11 @@ _OBJECTS: Final[tuple[tuple[Literal["table", "index"], str, str], ...]] = (
             parent_id text COLLATE "C",
             created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
             metadata jsonb NOT NULL,
-            payload bytea STORAGE EXTERNAL NOT NULL,
+            payload bytea NOT NULL,
             PRIMARY KEY (thread_key, sequence),
             UNIQUE (thread_key, checkpoint_id)
-        )""",
+        );
+        ALTER TABLE {checkpoints} ALTER payload SET STORAGE EXTERNAL""",
     ),
     (
         "index",

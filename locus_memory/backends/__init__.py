@@ -1,0 +1,22 @@
+"""Backends: each module has a storage backend and the factory of its checkpointer.
+
+A backend's module imports its driver when the backend is made, never on import.
+"""
+
+from locus_memory.adapter import StorageBackendAdapter
+from locus_memory.backends.file import FileBackend, FileCheckpointer
+from locus_memory.backends.memory import MemoryBackend, MemoryCheckpointer
+from locus_memory.backends.postgresql import PostgreSQLBackend, postgresql_checkpointer
+from locus_memory.backends.redis import RedisBackend, redis_checkpointer
+
+__all__ = [
+    "FileBackend",
+    "FileCheckpointer",
+    "MemoryBackend",
+    "MemoryCheckpointer",
+    "PostgreSQLBackend",
+    "RedisBackend",
+    "StorageBackendAdapter",
+    "postgresql_checkpointer",
+    "redis_checkpointer",
+]
