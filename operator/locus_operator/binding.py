@@ -1,0 +1,91 @@
+"""The binding Secret: what agents get, in the form of the Service Binding specification."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import quote
+
+from locus_memory.binding import DOCUMENT_FILE, TYPE_FILE, URI_FILE
+from locus_memory.connection import Connection, PostgreSQLConnection, RedisConnection
+from locus_operator.constants import BINDING_TYPE_PREFIX, PROVIDER
+
+_ENTROPY_BYTES: Final = 32
+_PASSWORD: Final = re.compile(r"[A-Za-z0-9_-]{32,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Content of the binding Secret.
+
+    Attributes:
+        type: The binding document's type, such as `postgresql`.
+        data: Entries of the Secret, not yet base64-encoded.
+    """
+
+    type: str
+    data: Mapping[str, str] = field(repr=False)
+
+    @property
+    def secret_type(self) -> str:
+        """The Secret's own type."""
+        return BINDING_TYPE_PREFIX + self.type
+
+    @property
+    def digest(self) -> str:
+        """Hash of type and data: the same for the same content, and telling nothing about it."""
+        content = json.dumps([self.type, dict(self.data)], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def binding_of(connection: Connection) -> Binding:
+    """Write a binding document out as the entries of a Secret."""
+    document = json.dumps(connection.document(), sort_keys=True, ensure_ascii=False)
+    entries = {TYPE_FILE: connection.type, "provider": PROVIDER, **_well_known(connection), DOCUMENT_FILE: document}
+    return Binding(connection.type, {key: value for key, value in entries.items() if value is not None})
+
+
+def password_for(logins: tuple[str, ...], connection_type: str, existing: Mapping[str, str] | None) -> str:
+    """Return the password that the login of a binding shall have: the one that agents have already, if any.
+
+    Args:
+        logins: Names of the store's logins.
+        connection_type: Type of the binding document.
+        existing: Data of the binding Secret, if there is one.
+    """
+    if existing and existing.get(TYPE_FILE) == connection_type and existing.get("username") in logins:
+        password = existing.get("password", "")
+        # Somebody may have edited it: a weak one is replaced.
+        if _PASSWORD.fullmatch(password):
+            return password
+    return secrets.token_urlsafe(_ENTROPY_BYTES)
+
+
+def _well_known(connection: Connection) -> dict[str, str | None]:
+    match connection:
+        case PostgreSQLConnection():
+            host, port, database = connection.host, connection.port, connection.database
+            scheme, query = "postgresql", f"?sslmode={connection.ssl_mode}"
+        case RedisConnection():
+            host, port = connection.addresses[0].host, connection.addresses[0].port
+            scheme, database, query = "rediss" if connection.tls else "redis", str(connection.database), ""
+        case _:
+            return {}
+    username = connection.username or ""
+    password = connection.password.get_secret_value() if connection.password else ""
+    authority = f"[{host}]" if ":" in host else host
+    login = f"{quote(username, safe='')}:{quote(password, safe='')}"
+    return {
+        "host": host,
+        "port": str(port),
+        "username": username,
+        "password": password,
+        "database": database,
+        URI_FILE: f"{scheme}://{login}@{authority}:{port}/{quote(database, safe='')}{query}",
+        "certificates": connection.ca,
+    }

@@ -1,0 +1,278 @@
+"""Reconciles one store with its backend. No Kubernetes in here: the caller fetches, and writes what comes back.
+
+    spec = effective_spec(store, store_class)
+    sources = required_secrets(spec)                    # fetch them
+    done = await reconcile(StoreRequest(owner, spec, fetched, binding=existing_secret_data))
+    done.binding, done.conditions, done.claims …        # write them
+
+Errors are those of `failure`, which says what they mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from pydantic.alias_generators import to_snake
+
+from locus_memory.connection import Connection
+from locus_memory.opening import open_checkpointer
+from locus_operator.api import CheckpointStore, CheckpointStoreClass, CheckpointStoreSpec
+from locus_operator.api.status import Claims
+from locus_operator.binding import Binding, binding_of, password_for
+from locus_operator.conditions import ConditionState, Failure, Retry, deletion_blocked, failure, success
+from locus_operator.constants import ConditionReason
+from locus_operator.errors import ProvisioningError, RefusedError, UnavailableError
+from locus_operator.names import RoleNames
+from locus_operator.provisioner import Action, Owner, Plan, Provisioner, Request
+from locus_operator.sources import Source, SourceData, required_secrets, resolve_secrets
+
+__all__ = [
+    "Binding",
+    "ConditionState",
+    "Failure",
+    "Reconciled",
+    "Released",
+    "Retry",
+    "Source",
+    "StoreRequest",
+    "UnsupportedError",
+    "deletion_blocked",
+    "effective_spec",
+    "failure",
+    "needs_release",
+    "plan",
+    "reconcile",
+    "release",
+    "required_secrets",
+]
+
+TIMEOUT_SECONDS: Final = 60.0
+"""Longest that one run may take: a server that hangs must not hold its caller for ever."""
+
+Progress = Callable[[int, Action], None]
+"""Called after each action with its index, from 0."""
+
+
+class UnsupportedError(ProvisioningError):
+    """This version of the operator cannot do what the spec asks for: nothing is tried before the spec changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """Everything about one store that the caller fetched.
+
+    Attributes:
+        owner: Who owns what exists on the backend.
+        spec: The effective spec, see `effective_spec`.
+        sources: Decoded data of each of `required_secrets(spec)`; None for one that does not exist.
+        binding: Decoded data of the existing binding Secret, or None.
+        adopt: The store carries the annotation `memory.locus.dev/adopt: "true"`.
+        allow_destructive: Go on where correcting the backend destroys data.
+    """
+
+    owner: Owner
+    spec: CheckpointStoreSpec
+    sources: Mapping[Source, SourceData | None] = field(repr=False)
+    binding: Mapping[str, str] | None = field(default=None, repr=False)
+    adopt: bool = False
+    allow_destructive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What a reconcile did and found.
+
+    Attributes:
+        plan: What was done; empty when nothing was.
+        binding: What the binding Secret shall hold.
+        backend: Kind of the backend, such as `postgresql`.
+        login: The login in the binding; None where the backend has none.
+        claims: What exists on the backend, for `status.claims`.
+        capabilities: Names of what checkpointers can do there, sorted.
+        conditions: Ready, Provisioned, CredentialsReady and RetentionEnforced.
+    """
+
+    plan: Plan
+    binding: Binding
+    backend: str
+    login: str | None
+    claims: Claims
+    capabilities: tuple[str, ...]
+    conditions: tuple[ConditionState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What a release did; an empty plan means that everything was gone already."""
+
+    plan: Plan
+
+
+def effective_spec(store: CheckpointStore, store_class: CheckpointStoreClass | None = None) -> CheckpointStoreSpec:
+    """Return the store's spec with the backend and the defaults of its class merged in.
+
+    Args:
+        store: The store.
+        store_class: The class that `spec.className` names; None when there is no such class.
+
+    Raises:
+        RefusedError: The store names a class and there is none.
+    """
+    spec = store.spec
+    if spec.class_name is None:
+        return spec
+    if store_class is None:
+        raise RefusedError(
+            ConditionReason.CLASS_NOT_FOUND,
+            f"there is no CheckpointStoreClass {spec.class_name!r} (spec.className): `kubectl get cpsclass` lists "
+            "those that exist; ask the platform team to create it, or write spec.backend instead",
+        )
+    defaults = store_class.spec.defaults
+    return spec.model_copy(
+        update={
+            "backend": store_class.spec.backend,
+            "retention": _merge(spec.retention, defaults.retention),
+            "credentials": _merge(spec.credentials, defaults.credentials),
+            "deletion_policy": spec.deletion_policy or defaults.deletion_policy,
+        }
+    )
+
+
+def needs_release(spec: CheckpointStoreSpec) -> bool:
+    """Tell whether there is something to clean up on the backend, hence whether the store needs a finalizer."""
+    return spec.backend is not None and spec.backend.kind != "memory"
+
+
+async def reconcile(request: StoreRequest, *, progress: Progress | None = None) -> Reconciled:
+    """Make the backend as the spec says, and return what agents need to reach it.
+
+    Raises:
+        RefusedError: The backend refuses, or something that the spec names is missing.
+        UnavailableError: The backend is away.
+        UnsupportedError: This version of the operator cannot do it.
+    """
+    async with _provisioner(request) as provisioner:
+        todo = provisioner.plan(await provisioner.observe())
+        _check_destructive(todo, request)
+        await _apply(provisioner, todo, progress)
+        return _reconciled(request.spec, todo, provisioner)
+
+
+async def plan(request: StoreRequest) -> Plan:
+    """Return what `reconcile` would do, changing nothing; same errors."""
+    async with _provisioner(request) as provisioner:
+        return provisioner.plan(await provisioner.observe())
+
+
+async def release(request: StoreRequest, *, progress: Progress | None = None) -> Released:
+    """Take the store off its backend, as its deletion policy says; what is gone already is done; same errors."""
+    async with _provisioner(request) as provisioner:
+        todo = provisioner.plan_release(await provisioner.observe())
+        await _apply(provisioner, todo, progress)
+        return Released(todo)
+
+
+@asynccontextmanager
+async def _provisioner(request: StoreRequest) -> AsyncIterator[Provisioner[Any, Any]]:
+    spec = request.spec
+    assert spec.backend is not None  # noqa: S101 - the effective spec has one
+    module = _backend_module(spec.backend.kind)
+    if spec.long_term_memory is not None and spec.long_term_memory.enabled:
+        raise UnsupportedError(
+            ConditionReason.NOT_SUPPORTED,
+            "spec.longTermMemory: this version of the operator does not provision it yet; remove it, or write "
+            "enabled: false",
+        )
+    logins = RoleNames.of(request.owner.namespace, request.owner.name).logins
+    resolved = Request(
+        owner=request.owner,
+        spec=spec,
+        backend=spec.backend.member,
+        secrets=resolve_secrets(spec, request.sources),
+        password=password_for(logins, module.CONNECTION_TYPE, request.binding),
+        adopt=request.adopt,
+    )
+    provisioner: Provisioner[Any, Any] = module.PROVISIONER(resolved)
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS), provisioner:
+            yield provisioner
+    except TimeoutError:
+        raise UnavailableError(
+            f"{spec.backend.kind}: not done within {TIMEOUT_SECONDS:g} seconds; the server does not answer, or "
+            "something holds a lock on the store's objects"
+        ) from None
+
+
+def _backend_module(kind: str) -> Any:
+    """Import `locus_operator.backends.<kind>`: adding a backend changes nothing here."""
+    name = f"locus_operator.backends.{to_snake(kind)}"
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise UnsupportedError(
+            ConditionReason.BACKEND_NOT_IMPLEMENTED,
+            f"spec.backend.{kind}: this version of the operator does not provision it yet; use another backend, or "
+            "another version",
+        ) from None
+
+
+async def _apply(provisioner: Provisioner[Any, Any], todo: Plan, progress: Progress | None) -> None:
+    for index, action in enumerate(todo.actions):
+        await provisioner.apply(action)
+        if progress is not None:
+            progress(index, action)
+
+
+def _check_destructive(todo: Plan, request: StoreRequest) -> None:
+    destructive = [str(action) for action in todo.actions if action.destructive]
+    if destructive and not request.allow_destructive:
+        raise RefusedError(
+            ConditionReason.CONFLICT,
+            f"correcting the backend would destroy data, so nothing was done: {'; '.join(destructive)}. Repair it by "
+            "hand or from a backup, or let it happen with `locus-operator apply --allow-destructive`",
+        )
+
+
+def _reconciled(spec: CheckpointStoreSpec, done: Plan, provisioner: Provisioner[Any, Any]) -> Reconciled:
+    connection = provisioner.connection()
+    login = getattr(connection, "username", None)
+    assert spec.backend is not None  # noqa: S101 - the effective spec has one
+    return Reconciled(
+        plan=done,
+        binding=binding_of(connection),
+        backend=spec.backend.kind,
+        login=login,
+        claims=Claims.model_validate(provisioner.claims()),
+        capabilities=_capabilities(connection),
+        conditions=success(spec, connection, login=login, note=getattr(provisioner, "note", "")),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A binding whose document is at hand."""
+
+    name: str
+    document: Connection = field(repr=False)
+
+    def connection(self) -> Connection:
+        return self.document
+
+
+def _capabilities(connection: Connection) -> tuple[str, ...]:
+    """Ask the library's own backend, which connects to nothing for it."""
+    checkpointer = open_checkpointer(_Known(connection.store or "", connection))
+    return tuple(sorted(name for name, there in asdict(checkpointer.capabilities).items() if there))
+
+
+def _merge(own: Any, defaults: Any) -> Any:
+    """Return the store's own values, and the class's where the store has none."""
+    missing = {name: getattr(defaults, name) for name in type(own).model_fields if getattr(own, name) is None}
+    return own.model_copy(update=missing)

@@ -1,0 +1,174 @@
+"""Secrets and ConfigMaps that a backend refers to: which ones, and what a provisioner reads out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from pydantic.alias_generators import to_camel
+
+from locus_memory.errors import BindingError
+from locus_memory.urls import parse_url
+from locus_operator.api import CheckpointStoreSpec
+from locus_operator.api.references import AdminSecretRef, CertificateAuthority, SecretRef
+from locus_operator.api.rules import SpecModel
+from locus_operator.constants import ConditionReason
+from locus_operator.errors import RefusedError
+from locus_operator.provisioner import Request
+
+SourceData = Mapping[str, str]
+"""Decoded data of one Secret or ConfigMap; entries that are no UTF-8 are left out."""
+
+ADMIN: Final = "adminSecretRef"
+CA: Final = "ca"
+_CA_KEY: Final = "pem"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A Secret or ConfigMap that the spec refers to.
+
+    It is in the store's namespace, or in the operator's when the backend came from a class.
+
+    Attributes:
+        kind: What it is.
+        name: Its name.
+        path: The field that names it, such as `spec.backend.postgresql.adminSecretRef`.
+    """
+
+    kind: Literal["Secret", "ConfigMap"]
+    name: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name!r} ({self.path})"
+
+
+def required_secrets(spec: CheckpointStoreSpec) -> tuple[Source, ...]:
+    """Return what has to be fetched before the store can be reconciled or released.
+
+    Args:
+        spec: The effective spec: its backend is set.
+    """
+    return tuple(source for _, _, source in _references(spec))
+
+
+def resolve_secrets(spec: CheckpointStoreSpec, fetched: Mapping[Source, SourceData | None]) -> dict[str, SourceData]:
+    """Return the fetched data by the name of the referring field, as `provisioner.Request.secrets` wants it.
+
+    Raises:
+        RefusedError: Something does not exist, or lacks the key that the spec names.
+    """
+    return {name: _resolve(reference, source, fetched.get(source)) for name, reference, source in _references(spec)}
+
+
+@dataclass(frozen=True, slots=True)
+class AdminCredentials:
+    """What the operator logs in with.
+
+    Attributes:
+        username: None where the backend has a default user.
+        certificates: PEM bundle to trust, if the Secret has one.
+        secret: Name of the Secret, for messages.
+    """
+
+    username: str | None
+    password: str = field(repr=False)
+    certificates: str | None
+    secret: str
+
+
+def admin_credentials(request: Request[Any], *, default_user: str | None = None) -> AdminCredentials:
+    """Read the administrator's login out of the Secret that `adminSecretRef` names.
+
+    Args:
+        default_user: User name where the Secret has none; None makes it required.
+
+    Raises:
+        RefusedError: A key is missing; the message names Secret, key and what would be accepted.
+    """
+    reference: AdminSecretRef = request.backend.admin_secret_ref
+    keys, data = reference.keys, request.secrets[ADMIN]
+    username, password = data.get(keys.username), data.get(keys.password)
+    if username is None and keys.uri in data:
+        from_uri = _login_of(data[keys.uri], reference)
+        username, password = from_uri[0], password or from_uri[1]
+    username = username or default_user
+    missing = [
+        f"{each} (key {key!r})"
+        for each, key, value in (("user name", keys.username, username), ("password", keys.password, password))
+        if not value
+    ]
+    if missing or not password:
+        raise RefusedError(
+            ConditionReason.SECRET_INVALID,
+            f"Secret {reference.name!r} ({_path(request, ADMIN)}) has no {' and no '.join(missing)}; it has "
+            f"{_list(data)}. Write the keys {keys.username!r} and {keys.password!r}, or {keys.uri!r} with a URI that "
+            "holds both, or say in adminSecretRef.keys which keys hold them",
+        )
+    return AdminCredentials(username, password, data.get(keys.certificates), reference.name)
+
+
+def certificates(request: Request[Any]) -> str | None:
+    """Return the PEM bundle that the spec's `ca` names, or the one in the administrator's Secret, or None."""
+    if CA in request.secrets:
+        return request.secrets[CA][_CA_KEY]
+    reference: AdminSecretRef = request.backend.admin_secret_ref
+    return request.secrets[ADMIN].get(reference.keys.certificates)
+
+
+def _references(spec: CheckpointStoreSpec) -> Iterator[tuple[str, SpecModel, Source]]:
+    assert spec.backend is not None  # noqa: S101 - the effective spec has one
+    member = spec.backend.member
+    for name in type(member).model_fields:
+        reference = getattr(member, name)
+        alias = to_camel(name)
+        path = f"spec.backend.{spec.backend.kind}.{alias}"
+        if isinstance(reference, (AdminSecretRef, SecretRef)):
+            yield alias, reference, Source("Secret", reference.name, path)
+        elif isinstance(reference, CertificateAuthority):
+            if reference.secret_key_ref is not None:
+                yield alias, reference, Source("Secret", reference.secret_key_ref.name, f"{path}.secretKeyRef")
+            elif reference.config_map_key_ref is not None:
+                name = reference.config_map_key_ref.name
+                yield alias, reference, Source("ConfigMap", name, f"{path}.configMapKeyRef")
+
+
+def _resolve(reference: SpecModel, source: Source, data: SourceData | None) -> SourceData:
+    if data is None:
+        raise RefusedError(
+            ConditionReason.SECRET_NOT_FOUND,
+            f"{source} does not exist: create it, or correct the name",
+        )
+    if not isinstance(reference, CertificateAuthority):
+        return data
+    key_ref = reference.secret_key_ref or reference.config_map_key_ref
+    assert key_ref is not None  # noqa: S101 - a rule of the spec
+    if not data.get(key_ref.key):
+        raise RefusedError(
+            ConditionReason.SECRET_INVALID,
+            f"{source} has no key {key_ref.key!r}; it has {_list(data)}. Write the key that holds the PEM "
+            f"certificates into {source.path}.key",
+        )
+    return {_CA_KEY: data[key_ref.key]}
+
+
+def _login_of(uri: str, reference: AdminSecretRef) -> tuple[str | None, str | None]:
+    try:
+        connection = parse_url(uri)
+    except BindingError as error:
+        raise RefusedError(
+            ConditionReason.SECRET_INVALID, f"Secret {reference.name!r}, key {reference.keys.uri!r}: {error}"
+        ) from None
+    password = getattr(connection, "password", None)
+    return getattr(connection, "username", None), password.get_secret_value() if password else None
+
+
+def _path(request: Request[Any], field_name: str) -> str:
+    kind = request.spec.backend.kind if request.spec.backend else "backend"
+    return f"spec.backend.{kind}.{field_name}"
+
+
+def _list(data: SourceData) -> str:
+    return ", ".join(sorted(data)) or "no keys"
