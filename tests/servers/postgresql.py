@@ -118,9 +118,7 @@ class PostgreSQLServer(Server):
         It is no superuser: it may create roles, and schemas in ``dbname``.
         """
         self.create_role(name, password, "LOGIN CREATEROLE NOSUPERUSER")
-        self.execute(
-            sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(sql.Identifier(dbname), sql.Identifier(name))
-        )
+        self.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(sql.Identifier(dbname), sql.Identifier(name)))
         return self.dsn(name, password, dbname)
 
     def execute(self, statement: sql.SQL | sql.Composed, dbname: str = "postgres") -> list[tuple[Any, ...]]:
@@ -169,9 +167,12 @@ class PostgreSQLServer(Server):
         if all(parent.stat().st_mode & 0o001 for parent in self._binaries.parents):
             return
         copy = self.directory / "installation"
-        shutil.copytree(self._binaries.parent, copy, symlinks=True, dirs_exist_ok=True)
-        copy.chmod(0o755)
-        self._binaries = copy / "bin"
+        package = self._binaries.parent.parent
+        # The binaries look for their libraries in the directory that the wheel installs beside its package.
+        for part in (self._binaries.parent, package.with_name(f"{package.name}.libs")):
+            shutil.copytree(part, copy / part.relative_to(package.parent), symlinks=True, dirs_exist_ok=True)
+        subprocess.run(["chmod", "--recursive", "a+rX", str(copy)], check=True, capture_output=True)
+        self._binaries = copy / self._binaries.relative_to(package.parent)
 
     def _initialise(self, user: str | None) -> None:
         if user is not None:
@@ -187,9 +188,7 @@ class PostgreSQLServer(Server):
             "--locale=C.UTF-8",
             "--no-sync",  # an empty cluster is no loss
         ]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=self._environment(), cwd="/"
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=self._environment(), cwd="/")
         if done.returncode:
             raise ServerError(f"{self.product}: initdb failed:\n{done.stdout}{done.stderr}")
 
@@ -258,9 +257,7 @@ class TLSPostgreSQLServer(PostgreSQLServer):
 
     @staticmethod
     def _find_binaries() -> Path:
-        found = sorted(
-            Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3])
-        )
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
         if not found:
             raise ServerUnavailableError(
                 "PostgreSQL with TLS: no /usr/lib/postgresql/*/bin; run hack/install-test-packages"
@@ -310,6 +307,4 @@ class Database:
 
     def drop(self) -> None:
         """Drop the database, and whoever is connected to it."""
-        self.server.execute(
-            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(self.name))
-        )
+        self.server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(self.name)))

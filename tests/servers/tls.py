@@ -91,9 +91,7 @@ class CertificateAuthority:
         )
         return self._issue(subject, [x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])], lifetime)
 
-    def _issue(
-        self, subject: x509.Name, extensions: Sequence[x509.ExtensionType], lifetime: timedelta
-    ) -> Certificate:
+    def _issue(self, subject: x509.Name, extensions: Sequence[x509.ExtensionType], lifetime: timedelta) -> Certificate:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = (
             _builder(subject, self._name, key.public_key(), self._key.public_key(), lifetime)
