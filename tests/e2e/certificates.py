@@ -95,9 +95,7 @@ class CertificateAuthority:
         if alternatives is not None:
             builder = builder.add_extension(alternatives, critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
-        pair = KeyPair(
-            self.directory / f"{file_name}.crt", write_key(self.directory / f"{file_name}.key", key)
-        )
+        pair = KeyPair(self.directory / f"{file_name}.crt", write_key(self.directory / f"{file_name}.key", key))
         pair.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         return pair
 
@@ -112,9 +110,7 @@ class CertificateAuthority:
             .not_valid_before(now - timedelta(minutes=5))
             .not_valid_after(now + LIFETIME)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
-            )
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
 
 

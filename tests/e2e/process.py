@@ -2,7 +2,7 @@
 
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 TAIL_LINES = 25
@@ -19,9 +19,7 @@ class ServerProcess:
     leaves nothing behind: start servers from the main thread.
     """
 
-    def __init__(
-        self, name: str, command: list[str], log: Path, env: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, name: str, command: list[str], log: Path, cwd: Path | None = None) -> None:
         self.name = name
         self.log = log
         with log.open("ab") as output:
@@ -30,7 +28,7 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=env,
+                cwd=cwd,
                 start_new_session=True,  # a Ctrl-C is for us; we stop servers in their order
             )
 
