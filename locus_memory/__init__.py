@@ -1,8 +1,8 @@
 """Durable memory for AI agents.
 
-    import locus_memory
+import locus_memory
 
-    agent = Agent(model=..., tools=[...], checkpointer=locus_memory.checkpointer())
+agent = Agent(model=..., tools=[...], checkpointer=locus_memory.checkpointer())
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class StorageBackendAdapter(BaseCheckpointer):
         checkpoint_id: str | None = None,
         metadata: Mapping[str, JsonValue] | None = None,
         *,
-        expected_checkpoint_id: str | None | Unchecked = UNCHECKED,
+        expected_checkpoint_id: str | Unchecked | None = UNCHECKED,
     ) -> str:
         _check_id("thread_id", thread_id)
         if checkpoint_id is not None:
@@ -225,14 +225,12 @@ def _check_id(name: str, value: object) -> None:
     try:
         size = len(value.encode())
     except UnicodeEncodeError as error:
-        raise InvalidArgumentError(
-            f"{name}: {value!r} holds a lone surrogate, which no encoding can store"
-        ) from error
+        raise InvalidArgumentError(f"{name}: {value!r} holds a lone surrogate, which no encoding can store") from error
     if size > MAX_ID_BYTES:
         raise InvalidArgumentError(f"{name}: {size:,} bytes in UTF-8; write at most {MAX_ID_BYTES:,}")
 
 
-def _check_limit(limit: int) -> None:
+def _check_limit(limit: object) -> None:
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
         raise InvalidArgumentError(f"limit: write a whole number of at least 1, not {limit!r}")
 
@@ -248,7 +246,7 @@ def _checked_metadata(metadata: Mapping[str, JsonValue] | None) -> dict[str, Jso
         raise InvalidArgumentError(f"metadata: write values that JSON can represent: {error}") from error
     if len(text) > MAX_METADATA_BYTES:
         raise InvalidArgumentError(
-            f"metadata: {len(text):,} bytes as JSON; write at most {MAX_METADATA_BYTES:,}, and put the rest in the state"
+            f"metadata: {len(text):,} bytes as JSON; write at most {MAX_METADATA_BYTES:,} and put the rest in the state"
         )
     normalised: dict[str, JsonValue] = json.loads(text)
     return normalised

@@ -81,7 +81,7 @@ class BaseCheckpointer(ABC):
         checkpoint_id: str | None = None,
         metadata: Mapping[str, JsonValue] | None = None,
         *,
-        expected_checkpoint_id: str | None | Unchecked = UNCHECKED,
+        expected_checkpoint_id: str | Unchecked | None = UNCHECKED,
     ) -> str:
         """Store `state` as the latest checkpoint of the thread, atomically; durable when it returns.
 
@@ -177,7 +177,7 @@ class BaseCheckpointer(ABC):
         """
         raise self._unsupported("list_with_metadata")
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - most checkpointers of one's own have nothing to release
         """Release connections of the running event loop. Idempotent; a later call reopens them."""
 
     async def __aenter__(self) -> Self:

@@ -116,9 +116,7 @@ class StateCodec:
         try:
             # The frame carries its content size and a checksum; the size is checked before memory is taken.
             if zstandard.frame_content_size(payload[1:19]) > MAX_STATE_BYTES:
-                raise CorruptCheckpointError(
-                    f"the stored payload claims to hold over {MAX_STATE_BYTES:,} bytes"
-                )
+                raise CorruptCheckpointError(f"the stored payload claims to hold over {MAX_STATE_BYTES:,} bytes")
             return flags, self._decompressor().decompress(payload[1:], allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise CorruptCheckpointError(f"the stored payload cannot be decompressed: {error}") from error

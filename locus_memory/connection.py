@@ -50,7 +50,8 @@ class BaseConnection(BaseModel):
 
     def document(self) -> dict[str, Any]:
         """Return the JSON object for `connection.json`, secrets included."""
-        return _reveal(self.model_dump(by_alias=True, exclude_none=True))
+        revealed: dict[str, Any] = _reveal(self.model_dump(by_alias=True, exclude_none=True))
+        return revealed
 
 
 class HostAddress(BaseModel):
@@ -107,9 +108,7 @@ class RedisConnection(BaseConnection):
 
     type: Literal["redis"] = "redis"
     mode: Literal["standalone", "sentinel", "cluster"] = "standalone"
-    addresses: tuple[HostAddress, ...] = Field(
-        default=(HostAddress(host="localhost", port=6379),), min_length=1
-    )
+    addresses: tuple[HostAddress, ...] = Field(default=(HostAddress(host="localhost", port=6379),), min_length=1)
     master_name: str | None = None
     database: int = Field(default=0, ge=0)
     username: str | None = None

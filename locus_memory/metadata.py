@@ -18,9 +18,7 @@ def matches(metadata: Mapping[str, JsonValue], key: str, value: JsonValue) -> bo
     if key not in metadata:
         return False
     wanted, field = canonical(value), metadata[key]
-    return canonical(field) == wanted or (
-        isinstance(field, list) and any(canonical(item) == wanted for item in field)
-    )
+    return canonical(field) == wanted or (isinstance(field, list) and any(canonical(item) == wanted for item in field))
 
 
 def _normalised(value: JsonValue) -> JsonValue:

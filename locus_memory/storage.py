@@ -84,7 +84,7 @@ class StorageBackend(ABC):
 
     @abstractmethod
     async def put(
-        self, checkpoint: NewCheckpoint, *, expected_checkpoint_id: str | None | Unchecked = UNCHECKED
+        self, checkpoint: NewCheckpoint, *, expected_checkpoint_id: str | Unchecked | None = UNCHECKED
     ) -> None:
         """Write the checkpoint and make it the latest, atomically and durably.
 
@@ -105,9 +105,7 @@ class StorageBackend(ABC):
         """Like `get`, without transferring the payload."""
 
     @abstractmethod
-    async def list_checkpoints(
-        self, thread_id: str, limit: int, *, namespace: str = ""
-    ) -> list[CheckpointSummary]:
+    async def list_checkpoints(self, thread_id: str, limit: int, *, namespace: str = "") -> list[CheckpointSummary]:
         """Return at most `limit` checkpoints, newest first; the cost grows with `limit`."""
 
     @abstractmethod

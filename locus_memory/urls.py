@@ -69,7 +69,11 @@ _Parsed = tuple[type[BaseModel], dict[str, Any]]
 
 
 def _build(model: type[BaseModel], fields: dict[str, Any], parts: SplitResult) -> Connection:
-    settable = {field.alias or name for name, field in model.model_fields.items()} - {"type", "version", *fields}
+    settable = {field.alias or name for name, field in model.model_fields.items()} - {
+        "type",
+        "version",
+        *fields,
+    }
     for key, value in parse_qsl(parts.query, keep_blank_values=True):
         name = _ALIASES.get(key, key)
         if name not in settable:
@@ -78,9 +82,7 @@ def _build(model: type[BaseModel], fields: dict[str, Any], parts: SplitResult) -
                 f"write one of {', '.join(sorted(settable))}"
             )
         fields[name] = value
-    connection: Connection = model.model_validate(
-        {key: value for key, value in fields.items() if value is not None}
-    )  # type: ignore[assignment]  # each parser returns a member of the union
+    connection: Connection = model.model_validate({key: value for key, value in fields.items() if value is not None})  # type: ignore[assignment]  # each parser returns a member of the union
     return connection
 
 

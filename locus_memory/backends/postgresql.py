@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import JsonValue, SecretStr
 
@@ -17,9 +17,6 @@ from locus_memory.drivers import require
 from locus_memory.errors import CheckpointConflictError
 from locus_memory.retry import RetryPolicy
 from locus_memory.storage import CheckpointSummary, NewCheckpoint, SearchHit, StorageBackend, StoredCheckpoint
-
-if TYPE_CHECKING:
-    from locus_memory.backends.postgresql_client import Client
 
 _CAPABILITIES = CheckpointerCapabilities(
     search=True,
@@ -59,7 +56,7 @@ class PostgreSQLBackend(StorageBackend):
         return _CAPABILITIES
 
     async def put(
-        self, checkpoint: NewCheckpoint, *, expected_checkpoint_id: str | None | Unchecked = UNCHECKED
+        self, checkpoint: NewCheckpoint, *, expected_checkpoint_id: str | Unchecked | None = UNCHECKED
     ) -> None:
         parameters: dict[str, Any] = {
             "thread_id": _store_text(checkpoint.thread_id),
@@ -247,9 +244,7 @@ def from_connection(
     compression: bool = True,
 ) -> StorageBackendAdapter:
     """Make a checkpointer from a binding; `source` returns its document as it is now."""
-    return StorageBackendAdapter(
-        PostgreSQLBackend(source), state_type=state_type, retry=retry, compression=compression
-    )
+    return StorageBackendAdapter(PostgreSQLBackend(source), state_type=state_type, retry=retry, compression=compression)
 
 
 def _connection_from_dsn(dsn: str) -> PostgreSQLConnection:

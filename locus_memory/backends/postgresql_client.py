@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
-from typing import Any, Iterator
+from typing import Any
 
 import psycopg
 from psycopg import errors as pg
@@ -58,9 +58,7 @@ class Client:
     async def transaction(self, steps: Iterable[tuple[str, Mapping[str, Any]]]) -> list[int]:
         """Run statements in one transaction and one round trip; return how many rows each touched."""
         async with self._connection.pipeline(), self._connection.transaction():
-            cursors = [
-                await self._connection.execute(self._statements[name], parameters) for name, parameters in steps
-            ]
+            cursors = [await self._connection.execute(self._statements[name], parameters) for name, parameters in steps]
         return [cursor.rowcount for cursor in cursors]
 
     async def vacuum_batch(self, before: datetime, limit: int) -> int:
@@ -119,9 +117,7 @@ class Clients:
 
         async def connect() -> InterruptibleConnection:
             with _certificates_file(connection.ca) as ca_file:
-                return await InterruptibleConnection.connect(
-                    **_parameters(connection, ca_file), autocommit=True
-                )
+                return await InterruptibleConnection.connect(**_parameters(connection, ca_file), autocommit=True)
 
         return _Loop(ConnectionPool(connect, connection.pool_max_size))
 
@@ -157,9 +153,7 @@ async def _create_tables(connection: InterruptibleConnection, schema: str) -> No
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('locus-memory ' || %s, 0))", (schema,))
         found = await connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,))
         if not await found.fetchone():
-            await connection.execute(
-                psycopg.sql.SQL("CREATE SCHEMA {}").format(psycopg.sql.Identifier(schema))
-            )
+            await connection.execute(psycopg.sql.SQL("CREATE SCHEMA {}").format(psycopg.sql.Identifier(schema)))
         for item in ddl(schema):
             await connection.execute(item.statement)
 
@@ -167,7 +161,13 @@ async def _create_tables(connection: InterruptibleConnection, schema: str) -> No
 def parse_dsn(dsn: str) -> PostgreSQLConnection:
     """Turn a libpq connection string or URL into a document."""
     try:
-        known = {"host": "host", "port": "port", "dbname": "database", "user": "username", "sslmode": "ssl_mode"}
+        known = {
+            "host": "host",
+            "port": "port",
+            "dbname": "database",
+            "user": "username",
+            "sslmode": "ssl_mode",
+        }
         parts = {key: value for key, value in conninfo_to_dict(dsn).items() if value is not None}
         fields: dict[str, Any] = {known[key]: parts.pop(key) for key in list(parts) if key in known}
         if "password" in parts:
@@ -244,7 +244,10 @@ _REJECTED_LOGIN_TEXTS = (
 
 
 def _translate(error: psycopg.Error, where: str, connection: PostgreSQLConnection) -> CheckpointError:
-    state, text = error.sqlstate, str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    state, text = (
+        error.sqlstate,
+        str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
+    )
     if state in _REJECTED_LOGIN or (state is None and any(part in str(error) for part in _REJECTED_LOGIN_TEXTS)):
         return AuthenticationError(f"{where}: the login {connection.username!r} is rejected: {text}")
     if isinstance(error, pg.InsufficientPrivilege):
@@ -260,6 +263,9 @@ def _translate(error: psycopg.Error, where: str, connection: PostgreSQLConnectio
         return StateTooLargeError(f"{where}: {text}")
     if isinstance(error, pg.UniqueViolation):
         return CheckpointConflictError(f"{where}: {text}")
-    if isinstance(error, (psycopg.OperationalError, pg.ReadOnlySqlTransaction)) or (state or "")[:2] in _PASSING_CLASSES:
+    if (
+        isinstance(error, (psycopg.OperationalError, pg.ReadOnlySqlTransaction))
+        or (state or "")[:2] in _PASSING_CLASSES
+    ):
         return BackendUnavailableError(f"{where}: {text}")
     return CheckpointError(f"{where}: {text}")

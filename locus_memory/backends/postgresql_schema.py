@@ -44,8 +44,7 @@ def ddl(schema: str) -> tuple[DatabaseObject, ...]:
         schema: An existing schema. The statements are idempotent, need CREATE on it, and run in one transaction.
     """
     return tuple(
-        DatabaseObject(kind, name, sql.SQL(text).format(**_identifiers(schema)))
-        for kind, name, text in _OBJECTS
+        DatabaseObject(kind, name, sql.SQL(text).format(**_identifiers(schema))) for kind, name, text in _OBJECTS
     )
 
 

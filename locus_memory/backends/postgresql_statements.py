@@ -28,32 +28,32 @@ _TEXTS: Final = {
             ON CONFLICT (thread_id, namespace) DO UPDATE SET
                 last_sequence = t.last_sequence + 1, latest_checkpoint = excluded.latest_checkpoint
             RETURNING thread_key, last_sequence, latest_checkpoint
-        )"""
-    + _INSERT_CHECKPOINT,
+        )
+        {insert_checkpoint}""",
     "put_first": """WITH thread AS (
             INSERT INTO {threads} (thread_id, namespace, last_sequence, latest_checkpoint)
             VALUES (%(thread_id)s, %(namespace)s, 1, %(checkpoint_id)s)
             ON CONFLICT (thread_id, namespace) DO NOTHING
             RETURNING thread_key, last_sequence, latest_checkpoint
-        )"""
-    + _INSERT_CHECKPOINT,
+        )
+        {insert_checkpoint}""",
     "put_next": """WITH thread AS (
             UPDATE {threads} SET last_sequence = last_sequence + 1, latest_checkpoint = %(checkpoint_id)s
             WHERE thread_id = %(thread_id)s AND namespace = %(namespace)s AND latest_checkpoint = %(expected)s
             RETURNING thread_key, last_sequence, latest_checkpoint
-        )"""
-    + _INSERT_CHECKPOINT,
-    "get_latest": "SELECT " + _SUMMARY + """, c.payload
+        )
+        {insert_checkpoint}""",
+    "get_latest": """SELECT {summary}, c.payload
         FROM {threads} t JOIN {checkpoints} c USING (thread_key)
         WHERE t.thread_id = %(thread_id)s AND t.namespace = %(namespace)s
         ORDER BY c.sequence DESC LIMIT 1""",
-    "get_one": "SELECT " + _SUMMARY + """, c.payload
+    "get_one": """SELECT {summary}, c.payload
         FROM {threads} t JOIN {checkpoints} c USING (thread_key)
         WHERE t.thread_id = %(thread_id)s AND t.namespace = %(namespace)s AND c.checkpoint_id = %(checkpoint_id)s""",
-    "summary_one": "SELECT " + _SUMMARY + """
+    "summary_one": """SELECT {summary}
         FROM {threads} t JOIN {checkpoints} c USING (thread_key)
         WHERE t.thread_id = %(thread_id)s AND t.namespace = %(namespace)s AND c.checkpoint_id = %(checkpoint_id)s""",
-    "list_checkpoints": "SELECT " + _SUMMARY + """
+    "list_checkpoints": """SELECT {summary}
         FROM {threads} t JOIN {checkpoints} c USING (thread_key)
         WHERE t.thread_id = %(thread_id)s AND t.namespace = %(namespace)s
         ORDER BY c.sequence DESC LIMIT %(limit)s""",
@@ -85,12 +85,12 @@ _TEXTS: Final = {
     "thread_exists": "SELECT EXISTS (SELECT FROM {threads} WHERE thread_id = %(thread_id)s)",
     "list_threads": """SELECT DISTINCT thread_id FROM {threads} WHERE thread_id LIKE %(pattern)s
         ORDER BY thread_id LIMIT %(limit)s""",
-    "list_latest": "SELECT " + _SUMMARY + """
+    "list_latest": """SELECT {summary}
         FROM {threads} t
         JOIN {checkpoints} c ON c.thread_key = t.thread_key AND c.checkpoint_id = t.latest_checkpoint
         WHERE t.namespace = '' ORDER BY t.thread_id LIMIT %(limit)s""",
     # Containment finds candidates by the index; equality then decides, because {{"a": 1}} contains {{}}.
-    "query_by_metadata": "SELECT " + _SUMMARY + """
+    "query_by_metadata": """SELECT {summary}
         FROM {checkpoints} c JOIN {threads} t USING (thread_key)
         WHERE t.namespace = '' AND c.metadata <> '{{}}'
             AND (c.metadata @> %(equal)s::jsonb OR c.metadata @> %(listed)s::jsonb)
@@ -115,7 +115,7 @@ _TEXTS: Final = {
         FROM {threads} WHERE thread_key = %(thread_key)s FOR KEY SHARE
         ON CONFLICT (thread_key) DO UPDATE SET last_sequence = excluded.last_sequence,
             latest_checkpoint = excluded.latest_checkpoint, document = excluded.document""",
-    "search": "SELECT " + _SUMMARY + """, ts_rank(s.document, %(query)s::tsquery) AS score
+    "search": """SELECT {summary}, ts_rank(s.document, %(query)s::tsquery) AS score
         FROM {search} s
         JOIN {threads} t USING (thread_key)
         JOIN {checkpoints} c ON c.thread_key = t.thread_key AND c.checkpoint_id = t.latest_checkpoint
@@ -141,13 +141,17 @@ class Statements:
     """The statements for one schema, by name, as text: composing them on each call would cost more than it seems."""
 
     def __init__(self, schema: str) -> None:
-        identifiers = {
+        identifiers: dict[str, sql.Composable] = {
             "threads": sql.Identifier(schema, "locus_threads"),
             "checkpoints": sql.Identifier(schema, "locus_checkpoints"),
             "search": sql.Identifier(schema, "locus_search"),
             "version_table": sql.Identifier(schema, "locus_schema"),
         }
-        self._texts = {name: sql.SQL(text).format(**identifiers).as_string().encode() for name, text in _TEXTS.items()}
+        fragments: dict[str, sql.Composable] = identifiers | {
+            "summary": sql.SQL(_SUMMARY),
+            "insert_checkpoint": sql.SQL(_INSERT_CHECKPOINT).format(**identifiers),
+        }
+        self._texts = {name: sql.SQL(text).format(**fragments).as_string().encode() for name, text in _TEXTS.items()}
 
     def __getitem__(self, name: str) -> bytes:
         return self._texts[name]

@@ -4,13 +4,15 @@ All keys of a thread carry the thread's encoded id as their hash tag, so that th
 expire together.
 
     <prefix>t:{<thread>}:order:<namespace>     sorted set: checkpoint id, by sequence number
-    <prefix>t:{<thread>}:payload:<namespace>   hash: checkpoint id -> payload
-    <prefix>t:{<thread>}:summary:<namespace>   hash: checkpoint id -> creation time, parent, metadata
+    <prefix>t:{<thread>}:data:<namespace>      hash: p<checkpoint id> -> payload,
+                                               s<checkpoint id> -> microsecond of the write, parent, metadata
     <prefix>t:{<thread>}:namespaces            set of the namespaces
     <prefix>i:threads                          sorted set: thread id, all with score 0, hence in byte order
     <prefix>i:expiry                           sorted set: thread id, by the millisecond at which it expires
-    <prefix>i:refs:<thread>                    hash: checkpoint reference -> index keys that hold it
-    <prefix>i:m:<field>=<value>                sorted set: checkpoint reference, by microsecond of the write
+    <prefix>i:refs:<thread>                    hash: reference -> index keys that hold it, one a line
+    <prefix>i:m:<field>=<value>                sorted set: reference, by microsecond of the write
+
+A reference is `<thread>|<namespace>|<checkpoint>`, each part encoded.
     <prefix>claim                              the operator's claim, out of the reach of agents
 """
 
@@ -31,7 +33,7 @@ APPLICATION_COMMANDS: Final = (
     "ping",
     "time",
     "exists",
-    "del",
+    "copy",
     "unlink",
     "pexpire",
     "persist",
@@ -40,7 +42,6 @@ APPLICATION_COMMANDS: Final = (
     "hdel",
     "hgetall",
     "hmget",
-    "hlen",
     "sadd",
     "srem",
     "smembers",
@@ -85,14 +86,6 @@ class KeyLayout:
         """Everything that agents read and write starts with one of these."""
         return f"{self.prefix}t:", f"{self.prefix}i:"
 
-    def thread(self, thread_id: str) -> str:
-        """Prefix of all keys of a thread."""
-        return f"{self.prefix}t:{{{encode(thread_id)}}}:"
-
-    def refs(self, thread_id: str) -> str:
-        """Index keys in which a thread is mentioned."""
-        return f"{self.prefix}i:refs:{encode(thread_id)}"
-
     def metadata(self, field: str, value: JsonValue) -> str:
         """Index of the checkpoints whose metadata field has (or contains) the value."""
         entry = f"{encode(field)}={encode(canonical(value))}"
@@ -109,4 +102,3 @@ def encode(text: str) -> str:
 def decode(text: str) -> str:
     """Undo `encode`."""
     return unquote(text)
-

@@ -1,0 +1,306 @@
+"""Redis and Valkey: one script and one round trip for each save and each load.
+
+A save is as durable as the server's configuration makes it: see `appendfsync`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import JsonValue
+
+from locus_memory.adapter import StorageBackendAdapter
+from locus_memory.backends import redis_scripts as scripts
+from locus_memory.backends.redis_keys import KeyLayout, encode
+from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
+from locus_memory.connection import RedisConnection
+from locus_memory.drivers import require
+from locus_memory.errors import BindingError, CheckpointConflictError, CorruptCheckpointError
+from locus_memory.retry import RetryPolicy
+from locus_memory.storage import CheckpointSummary, NewCheckpoint, StorageBackend, StoredCheckpoint
+from locus_memory.urls import parse_url
+
+if TYPE_CHECKING:
+    from locus_memory.backends.redis_client import Client
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PAGE = 200
+"""Threads that one script looks at: the server serves nobody else meanwhile."""
+
+
+class RedisBackend(StorageBackend):
+    """Stores checkpoints below a key prefix of Redis 6.2 or later, or of Valkey.
+
+    With a time to live, a thread expires as a whole, counted from its last write.
+
+    Args:
+        connection: The document, or a function that returns it as it is now; then changed logins and hosts are
+            picked up when the old ones stop working.
+        url: Instead of `connection`; see `locus_memory.urls`.
+    """
+
+    factory = "redis_checkpointer"
+
+    def __init__(
+        self,
+        connection: RedisConnection | Callable[[], RedisConnection] | None = None,
+        *,
+        url: str | None = None,
+    ) -> None:
+        require("redis", "redis")
+        from locus_memory.backends.redis_client import Client
+
+        if connection is None:
+            connection = _from_url(url or "redis://localhost:6379/0")
+        self._source = connection if callable(connection) else lambda: connection
+        self._client: Client = Client(self._source())
+
+    @property
+    def capabilities(self) -> CheckpointerCapabilities:
+        return CheckpointerCapabilities(
+            metadata_query=True,
+            vacuum=True,
+            branching=True,
+            ttl=self._client.connection.ttl_seconds is not None,
+            list_threads=True,
+            list_with_metadata=True,
+            persistent_checkpoint_ids=True,
+        )
+
+    async def put(
+        self, checkpoint: NewCheckpoint, *, expected_checkpoint_id: str | Unchecked | None = UNCHECKED
+    ) -> None:
+        mode, expected = "any", ""
+        if expected_checkpoint_id is None:
+            mode = "first"
+        elif isinstance(expected_checkpoint_id, str):
+            mode, expected = "next", expected_checkpoint_id
+        written = await self._client.run(
+            scripts.PUT,
+            checkpoint.thread_id,
+            encode(checkpoint.thread_id),
+            encode(checkpoint.namespace),
+            checkpoint.checkpoint_id,
+            checkpoint.payload,
+            json.dumps([checkpoint.parent_id, checkpoint.metadata], separators=(",", ":")),
+            encode(checkpoint.checkpoint_id),
+            self._ttl_milliseconds(),
+            mode,
+            expected,
+            *self._index_keys(checkpoint.metadata),
+        )
+        if not written:
+            raise CheckpointConflictError(
+                f"thread {checkpoint.thread_id!r}: the latest checkpoint is not {expected_checkpoint_id!r} as expected"
+            )
+
+    async def get(
+        self, thread_id: str, checkpoint_id: str | None = None, *, namespace: str = ""
+    ) -> StoredCheckpoint | None:
+        found = await self._get(thread_id, checkpoint_id, namespace, with_payload=True)
+        if found is None:
+            return None
+        summary, payload = found
+        if payload is None:
+            raise _incomplete(thread_id, summary.checkpoint_id)
+        return StoredCheckpoint(summary, payload)
+
+    async def get_summary(
+        self, thread_id: str, checkpoint_id: str | None = None, *, namespace: str = ""
+    ) -> CheckpointSummary | None:
+        found = await self._get(thread_id, checkpoint_id, namespace, with_payload=False)
+        return found and found[0]
+
+    async def list_checkpoints(self, thread_id: str, limit: int, *, namespace: str = "") -> list[CheckpointSummary]:
+        rows = await self._client.run(scripts.LIST_CHECKPOINTS, encode(thread_id), encode(namespace), limit)
+        return [_summary(thread_id, checkpoint_id, text, namespace) for checkpoint_id, text in rows]
+
+    async def delete_checkpoint(self, thread_id: str, checkpoint_id: str, *, namespace: str = "") -> bool:
+        removed = await self._client.run(
+            scripts.DELETE_CHECKPOINT, thread_id, encode(thread_id), encode(namespace), checkpoint_id
+        )
+        return bool(removed)
+
+    async def delete_thread(self, thread_id: str) -> bool:
+        return bool(await self._client.run(scripts.DELETE_THREAD, thread_id, encode(thread_id)))
+
+    async def copy_thread(self, source_thread_id: str, dest_thread_id: str) -> bool:
+        copied = await self._client.run(
+            scripts.COPY_THREAD,
+            encode(source_thread_id),
+            dest_thread_id,
+            encode(dest_thread_id),
+            self._ttl_milliseconds(),
+        )
+        if copied < 0:
+            raise CheckpointConflictError(f"thread {dest_thread_id!r} exists already: delete it first")
+        return bool(copied)
+
+    async def list_threads(self, limit: int, pattern: str = "*") -> list[str]:
+        literals = pattern.split("*")
+        prefix, matching = literals[0], re.compile(".*".join(map(re.escape, literals)), re.DOTALL)
+        found: list[str] = []
+        async for page in self._pages(scripts.LIST_THREADS, prefix):
+            for thread in page:
+                thread_id = thread.decode()
+                if not thread_id.startswith(prefix):
+                    return found
+                if matching.fullmatch(thread_id):
+                    found.append(thread_id)
+                    if len(found) == limit:
+                        return found
+        return found
+
+    async def list_latest(self, limit: int) -> list[CheckpointSummary]:
+        found: list[CheckpointSummary] = []
+        async for page in self._pages(scripts.LIST_LATEST, "", min(limit, _PAGE)):
+            found.extend(_summary(thread.decode(), checkpoint_id, text) for thread, checkpoint_id, text in page)
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
+    async def query_by_metadata(self, key: str, value: JsonValue, limit: int) -> list[CheckpointSummary]:
+        index = self._layout.metadata(key, value)
+        rows = await self._client.run(scripts.QUERY_BY_METADATA, index, limit)
+        return [_summary(thread.decode(), checkpoint_id, text) for thread, checkpoint_id, text in rows]
+
+    async def vacuum(self, before: datetime) -> int:
+        microsecond = (before - _EPOCH) // timedelta(microseconds=1)
+        deleted = 0
+        async for page in self._pages(scripts.VACUUM, "", _PAGE, microsecond):
+            deleted += page
+        return deleted
+
+    async def refresh(self) -> bool:
+        # The source may be a file on a slow volume.
+        return await self._client.use(await asyncio.to_thread(self._source))
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    def __repr__(self) -> str:
+        connection = self._client.connection
+        return f"RedisBackend({connection.addresses[0]}/{connection.database}, {connection.key_prefix!r})"
+
+    @property
+    def _layout(self) -> KeyLayout:
+        return KeyLayout(self._client.connection.key_prefix)
+
+    def _ttl_milliseconds(self) -> int:
+        return (self._client.connection.ttl_seconds or 0) * 1000
+
+    def _index_keys(self, metadata: Mapping[str, JsonValue]) -> list[str]:
+        keys: dict[str, None] = {}
+        for field, value in metadata.items():
+            keys[self._layout.metadata(field, value)] = None
+            for item in value if isinstance(value, list) else ():
+                keys[self._layout.metadata(field, item)] = None
+        return list(keys)
+
+    async def _get(
+        self, thread_id: str, checkpoint_id: str | None, namespace: str, *, with_payload: bool
+    ) -> tuple[CheckpointSummary, bytes | None] | None:
+        ttl = self._ttl_milliseconds() if self._client.connection.refresh_ttl_on_read else 0
+        wanted = [] if checkpoint_id is None else [checkpoint_id]
+        found = await self._client.run(
+            scripts.GET, thread_id, encode(thread_id), encode(namespace), int(with_payload), ttl, *wanted
+        )
+        if found is None:
+            return None
+        return _summary(thread_id, found[0], found[1], namespace), found[2] if with_payload else None
+
+    async def _pages(
+        self, script: scripts.Script, prefix: str, count: int = _PAGE, *arguments: int
+    ) -> AsyncIterator[Any]:
+        """Run a script over all threads from `prefix` on, page by page."""
+        start = b"[" + prefix.encode()
+        while True:
+            page, last = await self._client.run(script, start, count, *arguments)
+            yield page
+            if last is None:
+                return
+            start = b"(" + last
+
+
+def redis_checkpointer(
+    url: str = "redis://localhost:6379/0",
+    *,
+    ttl_seconds: int | None = None,
+    key_prefix: str | None = None,
+    refresh_ttl_on_read: bool | None = None,
+    ca: str | None = None,
+    pool_max_size: int | None = None,
+    tables: Literal["auto", "provisioned"] = "auto",
+    state_type: Any = None,
+    retry: RetryPolicy | None = None,
+    compression: bool = True,
+) -> StorageBackendAdapter:
+    """Make a checkpointer on Redis or Valkey.
+
+    Args:
+        url: `redis://` or, with TLS, `rediss://`; see `locus_memory.urls`. Other arguments override its parts.
+        ttl_seconds: A thread expires this long after its last write; above 0.
+        key_prefix: Every key starts with this; `locus:` by default.
+        refresh_ttl_on_read: Loading a thread postpones its expiry.
+        ca: Certificates that sign the server's, PEM text.
+        pool_max_size: Connections per event loop, at least 1.
+        tables: Accepted for symmetry with other backends; Redis has nothing to create.
+        state_type: What `load` returns; see `locus_memory.codec.StateCodec`.
+        retry: Deadline and pauses.
+        compression: Compress states of 1 KiB and more.
+
+    Raises:
+        MissingDriverError: redis-py is not installed.
+        BindingError: The URL cannot be understood.
+    """
+    overrides = {
+        "ttl_seconds": ttl_seconds,
+        "key_prefix": key_prefix,
+        "refresh_ttl_on_read": refresh_ttl_on_read,
+        "ca": ca,
+        "pool_max_size": pool_max_size,
+        "tables": tables,
+    }
+    fields = _from_url(url).model_dump() | {key: value for key, value in overrides.items() if value is not None}
+    connection = RedisConnection.model_validate(fields)
+    return from_connection(lambda: connection, state_type=state_type, retry=retry, compression=compression)
+
+
+def from_connection(
+    source: Callable[[], RedisConnection],
+    *,
+    state_type: Any = None,
+    retry: RetryPolicy | None = None,
+    compression: bool = True,
+) -> StorageBackendAdapter:
+    """Make a checkpointer from a binding; `source` returns its document as it is now."""
+    return StorageBackendAdapter(RedisBackend(source), state_type=state_type, retry=retry, compression=compression)
+
+
+def _from_url(url: str) -> RedisConnection:
+    connection = parse_url(url)
+    if not isinstance(connection, RedisConnection):
+        raise BindingError("url: write redis:// or rediss://")
+    return connection
+
+
+def _summary(thread_id: str, checkpoint_id: bytes, text: bytes | None, namespace: str = "") -> CheckpointSummary:
+    name = checkpoint_id.decode()
+    if text is None:
+        raise _incomplete(thread_id, name)
+    digits = text.index(b"[")
+    parent_id, metadata = json.loads(text[digits:])
+    created_at = _EPOCH + timedelta(microseconds=int(text[:digits]))
+    return CheckpointSummary(thread_id, name, metadata, created_at, namespace, parent_id)
+
+
+def _incomplete(thread_id: str, checkpoint_id: str) -> CorruptCheckpointError:
+    return CorruptCheckpointError(
+        f"thread {thread_id!r}, checkpoint {checkpoint_id!r}: part of it is missing. The server may have evicted "
+        "it: set maxmemory-policy to noeviction, or to a volatile-* policy when threads have a time to live"
+    )
