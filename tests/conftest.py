@@ -95,9 +95,7 @@ def tls_postgresql_server(
 
 
 @pytest.fixture(scope="session")
-def redis_server(
-    server_report: ServerReport, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RedisServer]:
+def redis_server(server_report: ServerReport, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """Valkey with an append-only file and an ACL file."""
     with _session_server(
         lambda log: RedisServer(log=log, aclfile=True), "redis_server", server_report, tmp_path_factory

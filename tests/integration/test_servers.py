@@ -67,9 +67,7 @@ def test_postgresql_refuses_a_wrong_password(postgresql_server: PostgreSQLServer
 
 def test_postgresql_refuses_a_login_without_password(postgresql_server: PostgreSQLServer) -> None:
     with pytest.raises(psycopg.OperationalError, match="no password supplied"):
-        psycopg.connect(
-            host=postgresql_server.host, port=postgresql_server.port, user="postgres", passfile="/dev/null"
-        )
+        psycopg.connect(host=postgresql_server.host, port=postgresql_server.port, user="postgres", passfile="/dev/null")
 
 
 @pytest.mark.parametrize("fixture", ["postgresql_server", "tls_postgresql_server"])
@@ -156,9 +154,7 @@ def test_no_password_is_visible_in_the_process_list(fixture: str, request: pytes
         assert server.password not in " ".join([*process.cmdline(), *process.environ().values()])
 
 
-@pytest.mark.parametrize(
-    "fixture", ["postgresql_server", "redis_server", "tls_postgresql_server", "tls_redis_server"]
-)
+@pytest.mark.parametrize("fixture", ["postgresql_server", "redis_server", "tls_postgresql_server", "tls_redis_server"])
 def test_servers_listen_on_loopback_only(fixture: str, request: pytest.FixtureRequest) -> None:
     server: Server = request.getfixturevalue(fixture)
     listening = {
@@ -202,9 +198,7 @@ def test_tls_redis_refuses_plain_connections(tls_redis_server: TLSRedisServer) -
         client.ping()
 
 
-def test_tls_redis_is_refused_under_an_untrusted_authority(
-    tls_redis_server: TLSRedisServer, foreign_ca: str
-) -> None:
+def test_tls_redis_is_refused_under_an_untrusted_authority(tls_redis_server: TLSRedisServer, foreign_ca: str) -> None:
     url = tls_redis_server.url(ssl_ca_certs=foreign_ca)
     with redis_client(url) as client, pytest.raises(redis.ConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
         client.ping()
@@ -366,9 +360,7 @@ def test_a_program_that_cannot_run_is_named(tmp_path: Path) -> None:
 
 
 def test_a_child_that_ignores_its_signal_is_killed_and_reported(tmp_path: Path) -> None:
-    program = (
-        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); signal.pause()"
-    )
+    program = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); signal.pause()"
     child = Child("stubborn", [sys.executable, "-c", program], log=tmp_path / "log")
     child.wait_until_ready(lambda: "1" in child.log_tail(), timeout=10)
     with pytest.raises(ServerError, match="SIGTERM and was killed"):
