@@ -1,0 +1,57 @@
+# Everything runs in .venv, on servers that it starts itself; nothing else on the machine is changed, apart from
+# Debian packages that hack/install-test-packages and hack/control-plane name before they install them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# The pip of a new virtual environment may be older than the metadata of today's wheels.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml constraints.txt hack/install-test-packages
+	@hack/install-test-packages
+	@echo "==> Python environment in $(VENV)" >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP_INSTALL) --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+.PHONY: venv
+venv: $(STAMP) ## Create .venv with the pinned dependencies
+
+.PHONY: control-plane
+control-plane: ## Get a Kubernetes API server for tests and demo (built once, then cached)
+	@hack/control-plane > /dev/null
+
+.PHONY: demo
+demo: $(STAMP) control-plane ## From YAML to a resumed conversation, on real servers
+	@$(BIN)/python -m hack.demo
+
+.PHONY: test
+test: $(STAMP) lint control-plane ## Everything that CI runs
+	@$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: $(STAMP) ## Style, types, layers
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+.PHONY: crds
+crds: $(STAMP) ## Generate crds/ from the models
+	@$(BIN)/locus-operator crds --output-dir crds
+
+.PHONY: bench
+bench: $(STAMP) ## Compare with the raw drivers and with the peers, on real servers
+	@$(BIN)/python -m benchmarks
+
+.PHONY: clean
+clean: ## Remove what make has created in this directory
+	rm -rf $(VENV) .cache .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
