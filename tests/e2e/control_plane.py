@@ -102,7 +102,8 @@ class ControlPlane:
 
     def stop_server(self, name: str) -> None:
         """Stop the server called ``name`` (a key of `pids`); ``start_...`` starts it again."""
-        self._servers.pop(name).stop()
+        # On SIGTERM an API server waits up to a minute for its watchers. Nothing is lost with it.
+        self._servers.pop(name).stop(timeout=2 if name == "kube-apiserver" else 20)
 
     @property
     def pids(self) -> dict[str, int]:
@@ -202,6 +203,15 @@ class ControlPlane:
         token = json.loads(response)["status"]["token"]
         return self._write_kubeconfig(f"{namespace}-{name}", {"token": token})
 
+    def wait_for_service_account(self, name: str, namespace: str) -> None:
+        """Wait until pods can use the account: that of a new namespace takes a moment.
+
+        Raises:
+            ServerError: it did not appear; the message ends with the log of its controller.
+        """
+        manager = self._servers["kube-controller-manager"]
+        manager.wait_until(lambda: self._service_account_ready(name, namespace), START_TIMEOUT)
+
     # Servers
 
     def start_etcd(self) -> None:
@@ -272,7 +282,7 @@ class ControlPlane:
         server = self._launch("kube-controller-manager", flags)
         server.wait_until(lambda: self._answers(self._manager_port, "/healthz"), START_TIMEOUT)
         # Pods are refused until their namespace has its service account (and, on old servers, its token).
-        server.wait_until(self._default_service_account_ready, START_TIMEOUT)
+        server.wait_until(lambda: self._service_account_ready("default", "default"), START_TIMEOUT)
 
     def _launch(self, name: str, flags: dict[str, Any]) -> ServerProcess:
         command = [str(self.binaries / name), *(f"--{flag}={value}" for flag, value in flags.items())]
@@ -280,8 +290,8 @@ class ControlPlane:
         self._servers[name] = server
         return server
 
-    def _default_service_account_ready(self) -> bool:
-        body = self._get(self._api_port, "/api/v1/namespaces/default/serviceaccounts/default")
+    def _service_account_ready(self, name: str, namespace: str) -> bool:
+        body = self._get(self._api_port, f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}")
         return body is not None and (self.version >= (1, 24) or "secrets" in json.loads(body))
 
     def _answers(self, port: int, path: str, *, tls: bool = True) -> bool:
