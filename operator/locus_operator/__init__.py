@@ -1,0 +1,1 @@
+"""The Locus Memory operator: it provisions the storage that `CheckpointStore` objects ask for."""
