@@ -218,7 +218,9 @@ DELETE_THREAD: Final = _script(
 -- prefix, thread, tag
 local base = prefix .. 't:{' .. ARGV[3] .. '}:'
 local namespaces = call('SMEMBERS', base .. 'namespaces')
-for _, namespace in ipairs(namespaces) do call('UNLINK', base .. 'order:' .. namespace, base .. 'data:' .. namespace) end
+for _, namespace in ipairs(namespaces) do
+    call('UNLINK', base .. 'order:' .. namespace, base .. 'data:' .. namespace)
+end
 call('UNLINK', base .. 'namespaces')
 forget(ARGV[2], ARGV[3])
 return #namespaces
