@@ -12,7 +12,8 @@ from typing import Final
 from urllib.parse import quote
 
 from locus_memory.binding import DOCUMENT_FILE, TYPE_FILE, URI_FILE
-from locus_memory.connection import Connection, PostgreSQLConnection, RedisConnection
+from locus_memory.connection import Connection, PostgreSQLConnection, RedisConnection, Retention
+from locus_operator.api import CheckpointStoreSpec
 from locus_operator.constants import BINDING_TYPE_PREFIX, PROVIDER
 
 _ENTROPY_BYTES: Final = 32
@@ -48,6 +49,14 @@ def binding_of(connection: Connection) -> Binding:
     document = json.dumps(connection.document(), sort_keys=True, ensure_ascii=False)
     entries = {TYPE_FILE: connection.type, "provider": PROVIDER, **_well_known(connection), DOCUMENT_FILE: document}
     return Binding(connection.type, {key: value for key, value in entries.items() if value is not None})
+
+
+def retention_of(spec: CheckpointStoreSpec) -> Retention | None:
+    """Return the retention rules as the binding document tells them to the library."""
+    max_age, count = spec.retention.max_age, spec.retention.max_checkpoints_per_thread
+    if max_age is None and count is None:
+        return None
+    return Retention(max_age_seconds=max_age.seconds if max_age else None, max_checkpoints_per_thread=count)
 
 
 def password_for(logins: tuple[str, ...], connection_type: str, existing: Mapping[str, str] | None) -> str:
