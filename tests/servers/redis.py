@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import redis
 
 from tests.servers.processes import ServerUnavailableError
