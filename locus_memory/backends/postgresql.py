@@ -284,6 +284,8 @@ def _load_text(text: str) -> str:
 
 
 def _store_json(value: JsonValue | Mapping[str, JsonValue]) -> str:
+    if value == {}:
+        return "{}"
     text = json.dumps(value, ensure_ascii=True, allow_nan=False)
     if "\\u0000" in text or "\\u0001" in text:
         return json.dumps(_map_strings(value, _store_text), ensure_ascii=True, allow_nan=False)

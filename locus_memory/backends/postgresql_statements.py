@@ -44,19 +44,21 @@ _TEXTS: Final = {
         )
         {insert_checkpoint}""",
     "get_latest": """SELECT {summary}, c.payload
-        FROM {threads} t JOIN {checkpoints} c USING (thread_key)
-        WHERE t.thread_id = %(thread_id)s AND t.namespace = %(namespace)s
-        ORDER BY c.sequence DESC LIMIT 1""",
+        FROM {threads} t
+        JOIN {checkpoints} c ON c.thread_key = t.thread_key AND c.checkpoint_id = t.latest_checkpoint
+        WHERE t.thread_id = %(thread_id)s AND t.namespace = %(namespace)s""",
     "get_one": """SELECT {summary}, c.payload
         FROM {threads} t JOIN {checkpoints} c USING (thread_key)
         WHERE t.thread_id = %(thread_id)s AND t.namespace = %(namespace)s AND c.checkpoint_id = %(checkpoint_id)s""",
     "summary_one": """SELECT {summary}
         FROM {threads} t JOIN {checkpoints} c USING (thread_key)
         WHERE t.thread_id = %(thread_id)s AND t.namespace = %(namespace)s AND c.checkpoint_id = %(checkpoint_id)s""",
+    # LATERAL with its own LIMIT: the newest rows come off the end of the index, whatever the statistics say.
     "list_checkpoints": """SELECT {summary}
-        FROM {threads} t JOIN {checkpoints} c USING (thread_key)
-        WHERE t.thread_id = %(thread_id)s AND t.namespace = %(namespace)s
-        ORDER BY c.sequence DESC LIMIT %(limit)s""",
+        FROM {threads} t CROSS JOIN LATERAL (
+            SELECT * FROM {checkpoints} c WHERE c.thread_key = t.thread_key ORDER BY c.sequence DESC LIMIT %(limit)s
+        ) c
+        WHERE t.thread_id = %(thread_id)s AND t.namespace = %(namespace)s ORDER BY c.sequence DESC""",
     "lock_thread": """SELECT 1 FROM {threads}
         WHERE thread_id = %(thread_id)s AND namespace = %(namespace)s FOR UPDATE""",
     "delete_checkpoint": """DELETE FROM {checkpoints} c USING {threads} t
