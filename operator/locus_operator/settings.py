@@ -1,0 +1,89 @@
+"""Everything that can be set from outside, each with its environment variable `LOCUS_OPERATOR_<NAME>`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    JSON = "json"
+    TEXT = "text"
+
+
+class LogLevel(StrEnum):
+    """The least severe lines that are written."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+class Settings(BaseSettings):
+    """Settings of controller and webhook.
+
+    Attributes:
+        namespace: The operator's own namespace: Secrets of a `CheckpointStoreClass` are there.
+        watch_namespaces: Namespaces whose stores are reconciled, comma-separated; empty for all.
+        workers: Stores that are worked on at the same time.
+        missing_retry_seconds: First pause while a Secret or class that the spec names is missing or incomplete;
+            it costs a few requests to the API server and nothing on the backend. Doubles with each try.
+        missing_retry_max_seconds: Longest such pause.
+        refused_retry_seconds: First pause after the backend refused, for a person has to act first. Doubles.
+        refused_retry_max_seconds: Longest such pause.
+        unavailable_retry_seconds: First pause while the backend is away. Doubles.
+        unavailable_retry_max_seconds: Longest such pause.
+        health_port: Port of the controller's liveness endpoint, `/healthz` over HTTP.
+        webhook_host: Address on which the webhook listens.
+        webhook_port: Its port, HTTPS.
+        webhook_certificate: PEM certificate chain of the webhook; a replaced file is noticed.
+        webhook_key: PEM private key of it.
+        log_format: `json`, one object a line, or `text`.
+        log_level: `DEBUG`, `INFO`, `WARNING` or `ERROR`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="LOCUS_OPERATOR_", frozen=True, extra="ignore")
+
+    namespace: str = Field("locus-system", min_length=1)
+    watch_namespaces: Annotated[tuple[str, ...], NoDecode] = ()
+    workers: int = Field(10, ge=1, le=1000)
+
+    missing_retry_seconds: Seconds = 5
+    missing_retry_max_seconds: Seconds = 60
+    refused_retry_seconds: Seconds = 60
+    refused_retry_max_seconds: Seconds = 300
+    unavailable_retry_seconds: Seconds = 1
+    unavailable_retry_max_seconds: Seconds = 60
+
+    health_port: Port = 8080
+    webhook_host: str = "0.0.0.0"  # noqa: S104 - a server in a pod is reached through the pod's address
+    webhook_port: Port = 9443
+    webhook_certificate: Path = Path("/etc/locus-operator/tls/tls.crt")
+    webhook_key: Path = Path("/etc/locus-operator/tls/tls.key")
+
+    log_format: LogFormat = LogFormat.JSON
+    log_level: LogLevel = LogLevel.INFO
+
+    @field_validator("watch_namespaces", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _pauses_grow(self) -> Self:
+        for name in ("missing", "refused", "unavailable"):
+            first, longest = getattr(self, f"{name}_retry_seconds"), getattr(self, f"{name}_retry_max_seconds")
+            if first > longest:
+                raise ValueError(f"write {name}_retry_max_seconds no shorter than {name}_retry_seconds ({first:g})")
+        return self

@@ -1,0 +1,144 @@
+"""The webhook's HTTPS server: small, stateless, and quiet."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import ssl
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from locus_operator.webhook.review import NotAReviewError, review
+
+MAX_REQUEST_BYTES: Final = 8 * 1024 * 1024
+"""The API server takes objects of at most 3 MB; a review holds up to two of them."""
+SHUTDOWN_SECONDS: Final = 10.0
+"""How long requests that have begun may take after SIGTERM; the API server itself waits less."""
+
+_log = logging.getLogger(__name__)
+
+
+async def serve(host: str, port: int, certificate: Path, key: Path, *, stop: asyncio.Event) -> None:
+    """Serve admission reviews until `stop` is set, then finish the requests that have begun.
+
+    Args:
+        host: Address to listen on.
+        port: Port to listen on.
+        certificate: PEM certificate chain.
+        key: PEM private key.
+        stop: Ends the server.
+
+    Raises:
+        OSError: The port is taken, or a file cannot be read.
+        ssl.SSLError: Certificate and key are none, or do not belong together.
+    """
+    context = CertificateFiles(certificate, key).server_context()
+    requests = _Requests(stop)
+    app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[requests.count])
+    app.add_routes([web.post("/mutate", _mutate), web.get("/healthz", _healthz), web.get("/readyz", requests.readyz)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port, ssl_context=context)
+        await site.start()
+        _log.info("webhook is serving on port %d", port)
+        await stop.wait()
+        _log.info("webhook is stopping")
+        await site.stop()
+        # aiohttp's own shutdown waits for handlers too, but reads nothing more for them.
+        await requests.finished(SHUTDOWN_SECONDS)
+    finally:
+        await runner.cleanup()
+
+
+class _Requests:
+    """The requests that are being handled."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+        self._running = 0
+        self._none_left = asyncio.Event()
+
+    @web.middleware
+    async def count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self._running += 1
+        try:
+            return await handler(request)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._none_left.set()
+
+    async def finished(self, timeout: float) -> None:
+        if self._running:
+            self._none_left.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._none_left.wait(), timeout)
+
+    async def readyz(self, _: web.Request) -> web.Response:
+        if self._stop.is_set():
+            raise web.HTTPServiceUnavailable(text="stopping")
+        return web.Response(text="ok")
+
+
+async def _mutate(request: web.Request) -> web.Response:
+    if request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType(text="send Content-Type: application/json")
+    try:
+        document = json.loads(await request.read())
+    except ValueError:
+        raise web.HTTPBadRequest(text="the body is no JSON") from None
+    try:
+        return web.json_response(review(document))
+    except NotAReviewError as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
+
+
+async def _healthz(_: web.Request) -> web.Response:
+    return web.Response(text="ok")
+
+
+class CertificateFiles:
+    """Certificate and key in files that somebody replaces, such as cert-manager, months before they expire.
+
+    Args:
+        certificate: PEM certificate chain.
+        key: PEM private key.
+    """
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        self._files = (certificate, key)
+        self._version = self._look()
+        self._context = self._load()
+
+    def server_context(self) -> ssl.SSLContext:
+        """Return a context whose every handshake uses the files as they are then."""
+        context = self._load()
+        context.sni_callback = self._choose
+        return context
+
+    def _choose(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+        try:
+            if (version := self._look()) != self._version:
+                self._context = self._load()
+                self._version = version
+                _log.info("webhook certificate was replaced")
+        except OSError as error:
+            # One of the two is there already, the other not yet: the next handshake looks again.
+            _log.warning("webhook certificate is kept, the new one cannot be used: %s", type(error).__name__)
+        connection.context = self._context
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(*self._files)
+        return context
+
+    def _look(self) -> tuple[tuple[int, int, int], ...]:
+        stats = (file.stat() for file in self._files)
+        return tuple((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats)
