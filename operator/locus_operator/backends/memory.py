@@ -1,0 +1,55 @@
+"""The memory backend: nothing to provision, but a binding like any other."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Final, Self
+
+from locus_memory.connection import MemoryConnection
+from locus_operator.api.backends import MemoryBackend
+from locus_operator.binding import retention_of
+from locus_operator.provisioner import Action, Plan, Provisioner
+
+CONNECTION_TYPE: Final = "memory"
+
+
+class MemoryProvisioner(Provisioner[MemoryBackend, None]):
+    """Has nothing to do."""
+
+    async def __aenter__(self) -> Self:
+        """Connect to nothing."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Disconnect from nothing."""
+
+    async def observe(self) -> None:
+        """See nothing."""
+
+    def plan(self, observed: None) -> Plan:
+        """Plan nothing."""
+        return Plan()
+
+    def plan_release(self, observed: None) -> Plan:
+        """Plan nothing."""
+        return Plan()
+
+    async def apply(self, action: Action) -> None:
+        """Refuse: no plan of this backend has an action."""
+        raise TypeError(f"no action of this backend: {action}")
+
+    def connection(self) -> MemoryConnection:
+        """Return the binding document."""
+        owner = self.request.owner
+        return MemoryConnection(
+            store=f"{owner.namespace}/{owner.name}", tables="provisioned", retention=retention_of(self.request.spec)
+        )
+
+    def claims(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+
+PROVISIONER: Final = MemoryProvisioner
