@@ -1,0 +1,172 @@
+"""The checkpoints of a thread as plain data: what backends without a query language of their own share.
+
+Pure: no I/O, no locks, no clock. Write order is the order of the dictionaries; no time takes part in it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from pydantic import JsonValue
+
+from locus_memory.checkpointer import UNCHECKED, Unchecked
+from locus_memory.errors import CheckpointConflictError, CorruptCheckpointError
+from locus_memory.metadata import matches
+from locus_memory.storage import CheckpointSummary, SearchHit
+from locus_memory.text import words
+
+B = TypeVar("B")
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[B]):
+    """A checkpoint, with the state in the form `body` in which the backend keeps it."""
+
+    summary: CheckpointSummary
+    body: B
+
+
+@dataclass(slots=True)
+class ThreadHistory(Generic[B]):
+    """All checkpoints of one thread: by namespace, then by checkpoint id in write order, oldest first."""
+
+    thread_id: str
+    namespaces: dict[str, dict[str, Entry[B]]] = field(default_factory=dict)
+
+    def put(self, entry: Entry[B], expected_checkpoint_id: str | Unchecked | None = UNCHECKED) -> None:
+        """Make the entry the latest of its namespace, in place of one of the same id.
+
+        Raises:
+            CheckpointConflictError: The latest is not the expected one; nothing was changed.
+        """
+        if expected_checkpoint_id is not UNCHECKED:
+            latest = self.get(None, entry.summary.namespace)
+            latest_id = latest.summary.checkpoint_id if latest else None
+            if latest_id != expected_checkpoint_id:
+                raise CheckpointConflictError(
+                    f"thread {self.thread_id!r}: the latest checkpoint is {latest_id!r}, "
+                    f"not {expected_checkpoint_id!r} as expected"
+                )
+        entries = self.namespaces.setdefault(entry.summary.namespace, {})
+        # Assigning to an existing key would keep its old place in the order.
+        entries.pop(entry.summary.checkpoint_id, None)
+        entries[entry.summary.checkpoint_id] = entry
+
+    def get(self, checkpoint_id: str | None = None, namespace: str = "") -> Entry[B] | None:
+        """Return one checkpoint, by default the latest."""
+        if checkpoint_id is not None:
+            return self.namespaces.get(namespace, {}).get(checkpoint_id)
+        return next(self.newest_first(namespace), None)
+
+    def newest_first(self, namespace: str = "") -> Iterator[Entry[B]]:
+        """Walk a namespace against the write order."""
+        return reversed(self.namespaces.get(namespace, {}).values())
+
+    def entries(self) -> Iterator[Entry[B]]:
+        """Walk all namespaces, each in write order."""
+        return itertools.chain.from_iterable(entries.values() for entries in self.namespaces.values())
+
+    def delete(self, checkpoint_id: str, namespace: str = "") -> bool:
+        """Forget one checkpoint; tell whether it was there."""
+        found = self.namespaces.get(namespace, {}).pop(checkpoint_id, None)
+        self._drop_empty_namespaces()
+        return found is not None
+
+    def delete_before(self, before: datetime) -> int:
+        """Forget the checkpoints written before a time; return how many."""
+        expired = [entry.summary for entry in self.entries() if entry.summary.created_at < before]
+        for summary in expired:
+            del self.namespaces[summary.namespace][summary.checkpoint_id]
+        self._drop_empty_namespaces()
+        return len(expired)
+
+    def copy_to(self, thread_id: str) -> ThreadHistory[B]:
+        """Return the same history under another thread id."""
+        copy: ThreadHistory[B] = ThreadHistory(thread_id)
+        for entry in self.entries():
+            copy.put(replace(entry, summary=replace(entry.summary, thread_id=thread_id)))
+        return copy
+
+    def _drop_empty_namespaces(self) -> None:
+        self.namespaces = {name: entries for name, entries in self.namespaces.items() if entries}
+
+
+def find_by_metadata(
+    histories: Iterable[ThreadHistory[B]], key: str, value: JsonValue, limit: int
+) -> list[CheckpointSummary]:
+    """Return the checkpoints (empty namespace) whose metadata match, newest first.
+
+    Threads are merged by time, since only writes to one thread have an order; that order is kept.
+    """
+    found = [
+        [entry.summary for entry in history.newest_first() if matches(entry.summary.metadata, key, value)]
+        for history in histories
+    ]
+    merged = heapq.merge(*found, key=lambda summary: summary.created_at, reverse=True)
+    return list(itertools.islice(merged, limit))
+
+
+def rank(
+    latest: Iterable[tuple[CheckpointSummary, bytes]],
+    terms: list[str],
+    limit: int,
+    text_of: Callable[[bytes], str],
+) -> list[SearchHit]:
+    """Return the checkpoints that contain all terms, by how often they occur, then newest first.
+
+    Args:
+        latest: Summary and payload of the latest checkpoint of each thread.
+        terms: Words as `locus_memory.text.words` makes them, each once.
+        limit: At least 1.
+        text_of: Returns the searchable text of a payload.
+    """
+    hits = []
+    for summary, payload in latest:
+        try:
+            counts = Counter(words(text_of(payload)))
+        except CorruptCheckpointError as error:
+            # One damaged state must not make all others unsearchable; loading it says what is wrong with it.
+            _LOG.warning("thread %r is not searchable: %s", summary.thread_id, error)
+            continue
+        if all(counts[term] for term in terms):
+            hits.append(SearchHit(summary, float(sum(counts[term] for term in terms))))
+    return heapq.nlargest(limit, hits, key=lambda hit: (hit.score, hit.summary.created_at))
+
+
+def first_matching(thread_ids: Iterable[str], pattern: str, limit: int) -> list[str]:
+    """Return at most `limit` of the ids that match, in the order of their UTF-8 bytes.
+
+    Args:
+        thread_ids: In any order.
+        pattern: `*` stands for any run of characters, everything else for itself.
+        limit: At least 1.
+    """
+    matching = (thread_id for thread_id in thread_ids if _matches_pattern(thread_id, pattern))
+    return heapq.nsmallest(limit, matching, key=str.encode)
+
+
+def _matches_pattern(thread_id: str, pattern: str) -> bool:
+    # By hand: each further `.*` of a regular expression multiplies its time on a hostile id.
+    first, *rest = pattern.split("*")
+    if not rest:
+        return thread_id == pattern
+    *middle, last = rest
+    end = len(thread_id) - len(last)
+    if not thread_id.startswith(first) or not thread_id.endswith(last):
+        return False
+    position = len(first)
+    for part in middle:
+        found = thread_id.find(part, position, max(end, 0))
+        if found < 0:
+            return False
+        position = found + len(part)
+    return position <= end

@@ -1,0 +1,18 @@
+"""The contract suite that this library's own backends pass, for checkpointers of your own.
+
+Needs pytest, pytest-asyncio and hypothesis. `locus_memory` itself imports nothing of it.
+"""
+
+import pytest
+
+# Before they are imported: a failing assertion then shows the values that it compared.
+pytest.register_assert_rewrite(
+    *(
+        f"{__name__}.{topic}"
+        for topic in ("states", "identifiers", "order", "concurrency", "queries", "maintenance", "lifecycle")
+    )
+)
+
+from locus_memory.testing.contract import CheckpointerContract  # noqa: E402
+
+__all__ = ["CheckpointerContract"]
