@@ -152,7 +152,7 @@ async def _create_tables(connection: InterruptibleConnection, schema: str) -> No
         # IF NOT EXISTS alone is no protection: two sessions that create the same table at once collide.
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('locus-memory ' || %s, 0))", (schema,))
         found = await connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,))
-        if not await found.fetchone():
+        if found.rowcount == 0:
             await connection.execute(psycopg.sql.SQL("CREATE SCHEMA {}").format(psycopg.sql.Identifier(schema)))
         for item in ddl(schema):
             await connection.execute(item.statement)

@@ -71,7 +71,8 @@ class ConnectionPool:
     def drain(self) -> None:
         """Close the idle connections."""
         while self._idle:
-            self._idle.pop()[0].pgconn.finish()
+            connection, _ = self._idle.pop()
+            connection.pgconn.finish()
 
     def close(self) -> None:
         """Close the idle connections now, and lent ones when they come back."""
