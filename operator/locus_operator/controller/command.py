@@ -1,0 +1,48 @@
+"""`locus-operator controller`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import kopf
+
+from locus_operator import logs
+from locus_operator.controller import stores
+from locus_operator.controller.reconciler import Reconciler
+from locus_operator.controller.startup import kopf_settings
+from locus_operator.engine import Progress
+from locus_operator.kube import Kubernetes
+from locus_operator.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+def run(settings: Settings | None = None, *, progress: Progress | None = None) -> None:
+    """Run the controller until SIGTERM or SIGINT.
+
+    Args:
+        settings: By default those of the environment.
+        progress: Called after each action on a backend, with its index in its plan.
+    """
+    settings = settings or Settings()
+    logs.configure(settings.log_format, settings.log_level)
+    asyncio.run(_run(settings, progress))
+
+
+async def _run(settings: Settings, progress: Progress | None) -> None:
+    async with Kubernetes.connect() as kubernetes:
+        cluster = await kubernetes.cluster_id()
+        reconciler = Reconciler(kubernetes, settings, cluster, stores.post_event, progress=progress)
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(kopf.login_via_client)
+        stores.register(registry, reconciler)
+        _log.info("controller is starting for %s", ", ".join(settings.watch_namespaces) or "all namespaces")
+        await kopf.operator(
+            registry=registry,
+            settings=kopf_settings(settings),
+            clusterwide=not settings.watch_namespaces,
+            namespaces=settings.watch_namespaces,
+            standalone=True,
+            liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz",
+        )

@@ -1,0 +1,101 @@
+"""Which Kubernetes Event tells of what happened: one for each transition, none for each try. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from locus_operator.api import CheckpointStoreStatus
+from locus_operator.api.status import Claims, ConditionStatus
+from locus_operator.constants import ConditionReason, ConditionType, EventReason
+from locus_operator.engine import ConditionState, Failure
+from locus_operator.provisioner import Action, Plan
+
+MAX_MESSAGE: Final = 1000
+"""The API server takes 1024 bytes."""
+
+_OWN_EVENTS: Final = {
+    ConditionReason.CONFLICT: EventReason.CONFLICT,
+    ConditionReason.INVALID_SPEC: EventReason.INVALID_SPEC,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An Event about a store."""
+
+    type: Literal["Normal", "Warning"]
+    reason: EventReason
+    message: str
+
+
+def of_success(before: CheckpointStoreStatus, plan: Plan, generation: int) -> Event | None:
+    """Return the Event of a reconcile that succeeded; None when all was well and nothing had to be done.
+
+    Args:
+        before: The status before it.
+        plan: What was done.
+        generation: The generation of the spec.
+    """
+    ready = before.condition(ConditionType.READY)
+    was_ready = ready is not None and ready.status is ConditionStatus.TRUE
+    if not plan:
+        return None if was_ready else Event("Normal", EventReason.PROVISIONED, "ready; nothing had to be done")
+    # A spec that is the same, of a store that was complete once: somebody changed the backend.
+    same_spec = ready is not None and ready.observed_generation == generation
+    if same_spec and before.claims is not None:
+        return Event("Normal", EventReason.DRIFT_CORRECTED, _list(plan.actions))
+    return Event("Normal", EventReason.PROVISIONED, _list(plan.actions))
+
+
+def of_failure(before: CheckpointStoreStatus, failure: Failure, generation: int) -> Event | None:
+    """Return the Event of a reconcile that failed; None when it had failed for the same reason before.
+
+    Args:
+        before: The status before it.
+        failure: What is in the way.
+        generation: The generation of the spec.
+    """
+    ready = before.condition(ConditionType.READY)
+    if ready is not None and (ready.reason, ready.observed_generation) == (failure.reason, generation):
+        return None
+    reason = _OWN_EVENTS.get(failure.reason, EventReason.PROVISIONING_FAILED)
+    return Event("Warning", reason, _cut(failure.message))
+
+
+def of_blocked(before: CheckpointStoreStatus, blocked: ConditionState) -> Event | None:
+    """Return the Event of a deletion that does not finish; None when it was blocked for the same reason before."""
+    condition = before.condition(ConditionType.DELETION_BLOCKED)
+    if condition is not None and condition.reason == blocked.reason:
+        return None
+    return Event("Warning", EventReason.DELETION_BLOCKED, _cut(blocked.message))
+
+
+def of_release(plan: Plan) -> Event:
+    """Return the Event of a store that has left its backend."""
+    return Event("Normal", EventReason.RELEASED, _list(plan.actions) or "nothing of the store was on the backend")
+
+
+def of_abandon(claims: Claims | None) -> Event:
+    """Return the Event of a store that was let go; what it leaves behind is named one last time."""
+    left = claims.model_dump(by_alias=True, exclude_defaults=True) if claims else {}
+    listed = ", ".join(f"{name} {value}" for name, value in left.items()) or "whatever was there"
+    return Event("Warning", EventReason.ABANDONED, _cut(f"let go; left behind on the backend: {listed}"))
+
+
+def _list(actions: Sequence[Action]) -> str:
+    """Name the actions, as many as there is room for."""
+    text = ""
+    for index, action in enumerate(actions):
+        more = f"; and {len(actions) - index} more"
+        entry = f"{'; ' if text else ''}{action}"
+        if len((text + entry + more).encode()) > MAX_MESSAGE:
+            return _cut(text + more if text else str(action))
+        text += entry
+    return text
+
+
+def _cut(text: str) -> str:
+    encoded = text.encode()
+    return text if len(encoded) <= MAX_MESSAGE else encoded[: MAX_MESSAGE - 3].decode(errors="ignore") + "…"

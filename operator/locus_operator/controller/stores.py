@@ -1,0 +1,66 @@
+"""kopf handlers of `CheckpointStore`: thin, they only say when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import kopf
+
+from locus_operator.constants import ANNOTATION_ABANDON, GROUP, STORE_PLURAL, VERSION
+from locus_operator.controller.events import Event
+from locus_operator.controller.reconciler import Reconciler
+from locus_operator.kube import Object, StoreIdentity
+
+
+def register(registry: kopf.OperatorRegistry, reconciler: Reconciler) -> None:
+    """Have the reconciler called for every store.
+
+    Retries are the reconciler's own: kopf would not call a handler that waits for its next try, even if the store is
+    changed meanwhile.
+    """
+
+    async def reconcile(namespace: str | None, name: str | None, uid: str | None, **_: Any) -> None:
+        await reconciler.reconcile(_identity(namespace, name, uid))
+
+    async def release(namespace: str | None, name: str | None, uid: str | None, retry: int, **_: Any) -> None:
+        blocked = await reconciler.release(_identity(namespace, name, uid), failures=retry + 1)
+        if blocked is not None:
+            # Never PermanentError: it would let the object go with the backend not cleaned.
+            raise kopf.TemporaryError(blocked.message, delay=blocked.pause)
+
+    async def abandon(namespace: str | None, name: str | None, uid: str | None, **_: Any) -> None:
+        await reconciler.abandon(_identity(namespace, name, uid))
+
+    async def forget(type: str | None, uid: str | None, **_: Any) -> None:  # noqa: A002 - kopf's name for it
+        if type == "DELETED" and uid is not None:
+            reconciler.forget(uid)
+
+    on = (GROUP, VERSION, STORE_PLURAL)
+    kopf.on.create(*on, registry=registry)(reconcile)
+    kopf.on.update(*on, registry=registry)(reconcile)
+    kopf.on.resume(*on, registry=registry)(reconcile)
+    # Only these two make kopf put a finalizer on a store, and only on one for which `when` holds.
+    kopf.on.delete(*on, registry=registry, when=_leaves_something)(release)
+    kopf.on.delete(*on, registry=registry, when=_is_abandoned)(abandon)
+    kopf.on.event(*on, registry=registry)(forget)
+
+
+def post_event(store: Object, event: Event) -> None:
+    """Have kopf write an Event; it is called from handlers, or from tasks that they started."""
+    kopf.event(kopf.Body(cast("kopf.RawBody", store)), type=event.type, reason=event.reason, message=event.message)
+
+
+def _identity(namespace: str | None, name: str | None, uid: str | None) -> StoreIdentity:
+    return StoreIdentity(namespace or "", name or "", uid or "")
+
+
+def _is_abandoned(meta: Mapping[str, Any], **_: Any) -> bool:
+    return (meta.get("annotations") or {}).get(ANNOTATION_ABANDON) == "true"
+
+
+def _leaves_something(spec: Mapping[str, Any], meta: Mapping[str, Any], **_: Any) -> bool:
+    """Tell whether there may be something to clean up; an invalid spec may have been a valid one before."""
+    backend = spec.get("backend")
+    in_memory = isinstance(backend, Mapping) and set(backend) == {"memory"}
+    return not (in_memory or spec.get("suspend") is True or _is_abandoned(meta))
