@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from locus_memory._version import __version__
 
+# Before the function of that name is defined: the first import of a submodule sets the package's attribute, so a
+# later one would put the module in the function's place.
+from locus_memory.checkpointer import BaseCheckpointer
+
 if TYPE_CHECKING:
-    from locus_memory.checkpointer import BaseCheckpointer
     from locus_memory.retry import RetryPolicy
 
-__all__ = ["__version__", "checkpointer"]
+__all__ = ["BaseCheckpointer", "__version__", "checkpointer"]
 
 
 def checkpointer(

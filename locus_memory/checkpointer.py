@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
-from typing import Any, Final, Self
-
-from pydantic import JsonValue
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from locus_memory.errors import CapabilityNotSupportedError
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 
 class Unchecked(Enum):
