@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import unquote
 
-from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic_core import from_json, to_json
 
 from locus_memory.codec import is_plain_json
@@ -45,7 +45,7 @@ class CheckpointRecord(BaseModel):
     created_at: AwareDatetime
     namespace: str = ""
     parent_id: str | None = None
-    metadata: dict[str, JsonValue] = {}
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
     codec: int | None = None
     state: Any = None
     payload: Base64Bytes | None = None
@@ -124,12 +124,13 @@ def read_document(path: Path, thread_id: str) -> ThreadHistory[CheckpointRecord]
         raise CorruptCheckpointError(f"{path}: is no readable thread file: {describe(error)}") from None
     if document.thread_id != thread_id:
         raise CorruptCheckpointError(f"{path}: holds thread {document.thread_id!r}, not {thread_id!r}")
-    history: ThreadHistory[CheckpointRecord] = ThreadHistory(thread_id)
+    namespaces: dict[str, dict[str, Entry[CheckpointRecord]]] = {}
     for record in document.checkpoints:
-        if history.get(record.checkpoint_id, record.namespace):
+        entries = namespaces.setdefault(record.namespace, {})
+        if record.checkpoint_id in entries:
             raise CorruptCheckpointError(f"{path}: holds checkpoint {record.checkpoint_id!r} twice")
-        history.put(Entry(record.summary(thread_id), record))
-    return history
+        entries[record.checkpoint_id] = Entry(record.summary(thread_id), record)
+    return ThreadHistory(thread_id, namespaces)
 
 
 def document_text(history: ThreadHistory[CheckpointRecord]) -> bytes:
@@ -149,10 +150,10 @@ def _embeddable(payload: bytes) -> tuple[bool, Any]:
     text = payload[1:]
     try:
         state = from_json(b"[" * _NESTING_OF_DOCUMENT + text + b"]" * _NESTING_OF_DOCUMENT)
+        for _ in range(_NESTING_OF_DOCUMENT):
+            [state] = state
     except ValueError:
         return False, None
-    for _ in range(_NESTING_OF_DOCUMENT):
-        [state] = state
     return to_json(state, inf_nan_mode="constants") == text, state
 
 

@@ -9,10 +9,10 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"{__name__}.{topic}"
-        for topic in ("states", "identifiers", "order", "concurrency", "queries", "maintenance", "lifecycle")
+        for topic in ("states", "identifiers", "order", "concurrency", "queries", "maintenance", "lifecycle", "port")
     )
 )
 
-from locus_memory.testing.contract import CheckpointerContract  # noqa: E402
+from locus_memory.testing.contract import CheckpointerContract, StorageBackendContract  # noqa: E402
 
-__all__ = ["CheckpointerContract"]
+__all__ = ["CheckpointerContract", "StorageBackendContract"]

@@ -7,6 +7,7 @@ from locus_memory.testing.identifiers import IdentifierTests
 from locus_memory.testing.lifecycle import LifecycleTests, PersistenceTests
 from locus_memory.testing.maintenance import CopyTests, VacuumTests
 from locus_memory.testing.order import OrderTests
+from locus_memory.testing.port import PortTests
 from locus_memory.testing.queries import ListingTests, MetadataTests, SearchTests
 from locus_memory.testing.states import StateTests
 
@@ -46,3 +47,7 @@ class CheckpointerContract(
         factory: What users call to make the checkpointer; by default its class.
         secrets: Passwords that must not be seen in its representation.
     """
+
+
+class StorageBackendContract(CheckpointerContract, PortTests):
+    """The suite for a `StorageBackend` of your own: `checkpointer` is a `StorageBackendAdapter` on it."""

@@ -120,8 +120,8 @@ class OrderTests(ContractFixtures):
         self, checkpointer: BaseCheckpointer
     ) -> None:
         written = [f"c{number}" for number in range(MANY)]
-        for start in range(0, MANY, 100):
-            await asyncio.gather(*(checkpointer.save({}, THREAD, name) for name in written[start : start + 100]))
+        for start in range(0, MANY, 20):
+            await asyncio.gather(*(checkpointer.save({}, THREAD, name) for name in written[start : start + 20]))
         listed = await checkpointer.list_checkpoints(THREAD, limit=MANY + 10)
         assert sorted(listed) == sorted(written)
         assert await checkpointer.delete(THREAD)

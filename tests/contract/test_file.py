@@ -6,11 +6,11 @@ import pytest
 
 from locus_memory.backends.file import FileCheckpointer
 from locus_memory.checkpointer import BaseCheckpointer, CheckpointerCapabilities
-from locus_memory.testing import CheckpointerContract
+from locus_memory.testing import StorageBackendContract
 from locus_memory.testing.base import Reopen
 
 
-class TestFileCheckpointer(CheckpointerContract):
+class TestFileCheckpointer(StorageBackendContract):
     """Readable JSON, as by default."""
 
     capabilities = CheckpointerCapabilities(
@@ -30,11 +30,3 @@ class TestFileCheckpointer(CheckpointerContract):
     @pytest.fixture
     def checkpointer(self, reopen: Reopen) -> BaseCheckpointer:
         return reopen()
-
-
-class TestCompressedFileCheckpointer(TestFileCheckpointer):
-    """Compressed states, in base64."""
-
-    @pytest.fixture
-    def reopen(self, tmp_path: Path) -> Reopen:
-        return lambda: FileCheckpointer(tmp_path / "threads", compression=True)

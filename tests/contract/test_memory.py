@@ -4,10 +4,10 @@ import pytest
 
 from locus_memory.backends.memory import MemoryCheckpointer
 from locus_memory.checkpointer import CheckpointerCapabilities
-from locus_memory.testing import CheckpointerContract
+from locus_memory.testing import StorageBackendContract
 
 
-class TestMemoryCheckpointer(CheckpointerContract):
+class TestMemoryCheckpointer(StorageBackendContract):
     """Everything but persistence."""
 
     capabilities = CheckpointerCapabilities(
