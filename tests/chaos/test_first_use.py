@@ -1,0 +1,36 @@
+"""Twenty replicas start at once on an empty store, and write to one thread at once."""
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chaos.replicas import REPLICAS, ROUNDS, Outcome, run_replicas
+from tests.servers.postgresql import PostgreSQLServer
+from tests.servers.redis import RedisServer
+
+
+@pytest.fixture(scope="module", params=["postgresql_server", "redis_server"])
+def outcomes(request: pytest.FixtureRequest) -> Iterator[list[Outcome]]:
+    """What the replicas met; they ran once for all tests of a server."""
+    server: PostgreSQLServer | RedisServer = request.getfixturevalue(request.param)
+    if isinstance(server, RedisServer):
+        server.reset()
+        yield run_replicas(server.url())
+    else:
+        database = server.create_database(f"test_{secrets.token_hex(6)}")
+        yield run_replicas(database.dsn())
+        database.drop()
+
+
+def test_all_save_although_none_found_tables(outcomes: list[Outcome]) -> None:
+    assert [each.error for each in outcomes] == [None] * REPLICAS
+    assert [each.own for each in outcomes] == [{"replica": number} for number in range(REPLICAS)]
+
+
+def test_of_writers_that_expect_the_same_checkpoint_exactly_one_wins(outcomes: list[Outcome]) -> None:
+    for turn in range(ROUNDS):
+        winners = [number for number, each in enumerate(outcomes) if turn in each.won]
+        assert len(winners) == 1
+        assert sum(turn in each.lost for each in outcomes) == REPLICAS - 1
+        assert {each.seen[turn] for each in outcomes} == set(winners)
