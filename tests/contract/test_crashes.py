@@ -2,42 +2,25 @@
 
 import itertools
 import os
-import secrets
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from locus_memory.backends import FileCheckpointer
 from locus_memory.binding import URLBinding
 from locus_memory.opening import open_checkpointer
 from locus_memory.testing.crash import check_history, kill_at_event, kill_while_saving
-from tests.servers.postgresql import Database
-from tests.servers.redis import RedisServer
 
 OPENER = "locus_memory:checkpointer"
 
 
-@pytest.fixture(params=["file", "postgresql", "redis"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of an empty store on each backend that outlives a process."""
-    if request.param == "file":
-        yield f"file://{tmp_path}/threads"
-    elif request.param == "postgresql":
-        database: Database = request.getfixturevalue("postgresql_database")
-        yield f"{database.dsn()}?schema=locus"
-    else:
-        server: RedisServer = request.getfixturevalue("redis_server")
-        yield f"{server.url()}?key_prefix=test-{secrets.token_hex(6)}:"
-
-
-async def test_what_was_acknowledged_before_a_kill_is_there(url: str) -> None:
+async def test_what_was_acknowledged_before_a_kill_is_there(store_url: str) -> None:
     for round_number in range(4):
         thread_id = f"t{round_number}"
-        crash = kill_while_saving(OPENER, thread_id, saves=3 + round_number, environ={"LOCUS_CHECKPOINT_URL": url})
+        crash = kill_while_saving(
+            OPENER, thread_id, saves=3 + round_number, environ={"LOCUS_CHECKPOINT_URL": store_url}
+        )
         assert crash.killed
-        async with open_checkpointer(URLBinding(url)) as checkpointer:
+        async with open_checkpointer(URLBinding(store_url)) as checkpointer:
             await check_history(checkpointer, thread_id, crash.acknowledged)
             await checkpointer.save({}, thread_id)
 
