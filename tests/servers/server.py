@@ -79,8 +79,11 @@ class Server(ABC):
         """
         return self._started().pid
 
-    def start(self) -> None:
+    def start(self, port: int | None = None) -> None:
         """Start the server and wait until it answers; the port and the data stay those of the first start.
+
+        Args:
+            port: for the first start; None for any that is free.
 
         Raises:
             ServerError: it runs already, or did not come up (another process took its port, say).
@@ -88,7 +91,7 @@ class Server(ABC):
         if self.running:
             raise ServerError(f"{self.product}: runs already with pid {self.pid}")
         if not self.port:
-            self.port = free_port()
+            self.port = port or free_port()
             self._prepare()
         self._child = Child(
             f"{self.product} on port {self.port}",
