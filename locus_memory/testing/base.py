@@ -35,7 +35,7 @@ def requires(*capabilities: str) -> Callable[[F], F]:
     return mark
 
 
-def tests_of(suite: type, capabilities: CheckpointerCapabilities) -> frozenset[str]:
+def required_tests(suite: type, capabilities: CheckpointerCapabilities) -> frozenset[str]:
     """Return the names of the tests that a checkpointer with these capabilities has to pass."""
     tests = {name: test for name in dir(suite) if name.startswith("test_") and callable(test := getattr(suite, name))}
     return frozenset(name for name, test in tests.items() if not _missing(test, capabilities))
@@ -55,7 +55,7 @@ class ContractFixtures:
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         if cls.capabilities is not None:
-            wanted = tests_of(cls, cls.capabilities)
+            wanted = required_tests(cls, cls.capabilities)
             for name in dir(cls):
                 if name.startswith("test_") and name not in wanted:
                     setattr(cls, name, None)  # pytest collects callables only
