@@ -2,14 +2,15 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from locus_operator.api.rules import ApiModel
 from locus_operator.api.shapes import Text, Whole
 
-_INT64_MAX = 2**63 - 1
+# API servers compare bounds as 64-bit floats: 2**63 - 1 would round up, and overflow.
+_LARGEST_EXACT: Final = 2**53 - 1
 
 
 class ConditionStatus(StrEnum):
@@ -32,7 +33,7 @@ class Condition(ApiModel):
         ),
     ] = Field(description="What it is about: Ready, Provisioned, CredentialsReady, …")
     status: ConditionStatus = Field(description="True, False or Unknown.")
-    observed_generation: Annotated[int, Whole(0, _INT64_MAX)] = Field(
+    observed_generation: Annotated[int, Whole(0, _LARGEST_EXACT)] = Field(
         0, description="metadata.generation that this condition was found for."
     )
     last_transition_time: datetime = Field(description="When status changed last.")
@@ -102,7 +103,7 @@ class RetentionStatus(ApiModel):
     """What retention has done."""
 
     last_run_at: datetime | None = Field(None, description="When old checkpoints were looked for last.")
-    deleted_total: Annotated[int, Whole(0, _INT64_MAX)] = Field(
+    deleted_total: Annotated[int, Whole(0, _LARGEST_EXACT)] = Field(
         0, description="Checkpoints that retention has deleted so far."
     )
 
@@ -110,7 +111,7 @@ class RetentionStatus(ApiModel):
 class CommonStatus(ApiModel):
     """What stores and classes report alike."""
 
-    observed_generation: Annotated[int, Whole(0, _INT64_MAX)] = Field(
+    observed_generation: Annotated[int, Whole(0, _LARGEST_EXACT)] = Field(
         0, description="metadata.generation that this status is about."
     )
     conditions: Conditions = Field((), description="What is well and what is not. `kubectl wait` waits for Ready.")
