@@ -25,6 +25,9 @@ MAX_ID_BYTES = 1024
 MAX_METADATA_BYTES = 64 * 1024
 """Upper bound of a checkpoint's metadata, in bytes of JSON."""
 
+MAX_METADATA_NESTING = 64
+"""Upper bound of the levels of lists and objects in metadata: every parser takes them, whatever is around them."""
+
 
 class StorageBackendAdapter(BaseCheckpointer):
     """A checkpointer on any storage backend: encodes states, checks arguments, retries within a deadline.
@@ -242,14 +245,22 @@ def _checked_metadata(metadata: Mapping[str, JsonValue] | None) -> dict[str, Jso
         raise InvalidArgumentError("metadata: write text for every key")
     try:
         text = json.dumps(dict(metadata), allow_nan=False, ensure_ascii=False).encode()
+        nesting = _nesting(metadata)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgumentError(f"metadata: write values that JSON can represent: {error}") from error
+    if nesting > MAX_METADATA_NESTING:
+        raise InvalidArgumentError(f"metadata: {nesting} levels of nesting; write at most {MAX_METADATA_NESTING}")
     if len(text) > MAX_METADATA_BYTES:
         raise InvalidArgumentError(
             f"metadata: {len(text):,} bytes as JSON; write at most {MAX_METADATA_BYTES:,} and put the rest in the state"
         )
     normalised: dict[str, JsonValue] = json.loads(text)
     return normalised
+
+
+def _nesting(value: object) -> int:
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return 1 + max(map(_nesting, inner)) if inner else 0
 
 
 def _as_dict(summary: CheckpointSummary) -> dict[str, Any]:

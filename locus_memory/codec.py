@@ -31,6 +31,10 @@ COMPRESSION_THRESHOLD: Final = 1024
 ZSTD_LEVEL: Final = 1
 """Level 1: three to four times smaller for conversations, at 7 microseconds for 18 KB."""
 
+_PADDING: Final = 56
+"""pydantic writes up to 255 levels of nesting, but reads only 200: wrapped in so many lists while it is written, a
+state that could not be loaded again is refused when it is saved."""
+
 _ENCODING_MASK: Final = 0x0F
 _JSON: Final = 0x01
 _JSON_ZSTD: Final = 0x02
@@ -147,8 +151,10 @@ def _to_json(state: Any) -> bytes:
         )
     if isinstance(state, Mapping) and not isinstance(state, dict):
         state = dict(state)
+    for _ in range(_PADDING):
+        state = [state]
     try:
-        return to_json(state, inf_nan_mode="constants")
+        return to_json(state, inf_nan_mode="constants")[_PADDING:-_PADDING]
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         raise InvalidStateError(f"the state cannot be written as JSON: {error}") from error
 

@@ -137,6 +137,40 @@ class StateTests(ContractFixtures):
             await checkpointer.save(state, THREAD)
         assert not await checkpointer.exists(THREAD)
 
+    @pytest.mark.parametrize("depth", [100, 180, 190, 195, 199, 200, 201, 225, 254, 300, 100_000])
+    async def test_a_deeply_nested_state_comes_back_or_is_refused(
+        self, checkpointer: BaseCheckpointer, depth: int
+    ) -> None:
+        await checkpointer.save({}, THREAD, "kept")
+        state: dict[str, Any] = {}
+        for _ in range(depth):
+            state = {"k": state}
+        try:
+            await checkpointer.save(state, THREAD)
+        except CheckpointError:
+            assert depth > 100
+            assert await checkpointer.list_checkpoints(THREAD) == ["kept"]
+            return
+        assert await checkpointer.load(THREAD) == state
+
+    @requires("metadata_query")
+    @pytest.mark.parametrize("depth", [1, 50, 150, 190, 199, 250, 600, 100_000])
+    async def test_deeply_nested_metadata_come_back_or_are_refused(
+        self, checkpointer: BaseCheckpointer, depth: int
+    ) -> None:
+        await checkpointer.save({}, THREAD, "kept", {"n": 1})
+        nested: Any = "x"
+        for _ in range(depth):
+            nested = [nested]
+        try:
+            await checkpointer.save({}, THREAD, metadata={"nested": nested})
+        except CheckpointError:
+            assert depth > 50
+            assert await checkpointer.get_metadata(THREAD) == {"n": 1}
+            return
+        assert await checkpointer.get_metadata(THREAD) == {"nested": nested}
+        assert len(await checkpointer.query_by_metadata("nested", nested)) == 1
+
     async def test_what_is_stored_does_not_change_with_what_was_saved(self, checkpointer: BaseCheckpointer) -> None:
         state: dict[str, Any] = {"messages": ["one"]}
         await checkpointer.save(state, THREAD)
