@@ -16,7 +16,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml constraints.txt hack/install-test-packages
-	@hack/install-test-packages
+	@PYTHON=$(PYTHON) hack/install-test-packages
 	@echo "==> Python environment in $(VENV)" >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP_INSTALL) --constraint constraints.txt --editable '.[dev]'
