@@ -1,0 +1,131 @@
+"""The servers that the demo plays on: started in order, taken down by pid in the reverse order."""
+
+import secrets
+import shutil
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+
+from hack.demo.screen import Screen
+from tests.e2e.control_plane import HOST, REPOSITORY, ControlPlane
+from tests.e2e.operator_process import Controller, Webhook, install
+from tests.e2e.test_node.images import ImageRoot
+from tests.e2e.test_node.launcher import NodeProcess
+from tests.servers.postgresql import PostgreSQLServer
+from tests.servers.redis import RedisServer
+
+# The addresses in examples/02-stores.yaml.
+POSTGRESQL_PORT = 15432
+REDIS_PORT = 16379
+DATABASE = "agents"
+POSTGRESQL_ADMIN = "locus_admin"
+AGENT_IMAGE = "locus-agent:example"
+EXAMPLES = REPOSITORY / "examples"
+
+
+class PortTakenError(RuntimeError):
+    """The examples name a port that somebody else listens on."""
+
+
+class Stage:
+    """Everything that the demo needs to run, in ``directory``.
+
+    Attributes:
+        control_plane: the Kubernetes API.
+        postgresql_password: of the login that the operator provisions PostgreSQL with.
+        redis_password: the same for Redis.
+        logs: where all logs are.
+    """
+
+    def __init__(self, directory: Path, screen: Screen) -> None:
+        self._screen = screen
+        self._directory = directory
+        self._stack = ExitStack()
+        self.control_plane = ControlPlane(directory)
+        self.logs = self.control_plane.log_directory
+        self.postgresql_password = secrets.token_urlsafe(16)
+        self.redis_password = ""
+
+    def start(self) -> None:
+        """Start everything; what was started stays until `stop`."""
+        for product, port in (("PostgreSQL", POSTGRESQL_PORT), ("Redis", REDIS_PORT)):
+            _check_port(product, port)
+        shutil.rmtree(self._directory, ignore_errors=True)
+        self.logs.mkdir(parents=True)
+        # In a thread of their own while the control plane starts, which must be started from the main one.
+        with ThreadPoolExecutor(2) as pool:
+            postgresql, redis = pool.submit(self._start_postgresql), pool.submit(self._start_redis)
+            with self._screen.step("Kubernetes: kube-apiserver, etcd, kube-controller-manager"):
+                self._stack.enter_context(self.control_plane)
+            with self._screen.step(f"PostgreSQL on port {POSTGRESQL_PORT}, Valkey on port {REDIS_PORT}"):
+                postgresql.result()
+                redis.result()
+        with self._screen.step("locus-operator: custom resources, controller, admission webhook"):
+            self._start_operator()
+        with self._screen.step("a node that runs pods"):
+            self._start_node()
+
+    def stop(self) -> None:
+        """Take everything down.
+
+        Raises:
+            RuntimeError: a process is left.
+        """
+        with self._screen.step("everything taken down"):
+            self._stack.close()
+            # Nobody has waited for a command that was interrupted.
+            _, left = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=5)
+            if left:
+                raise RuntimeError(f"processes are left: {', '.join(str(each) for each in left)}")
+
+    def discard(self) -> None:
+        """Remove what the servers wrote, logs included."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _start_postgresql(self) -> None:
+        server = PostgreSQLServer(log=self.logs / "postgresql.log", durable=False)
+        self._stack.callback(server.close)
+        server.start(POSTGRESQL_PORT)
+        server.create_database(DATABASE).create_admin(POSTGRESQL_ADMIN, self.postgresql_password)
+
+    def _start_redis(self) -> None:
+        server = RedisServer(log=self.logs / "valkey.log", aclfile=True)
+        self._stack.callback(server.close)
+        server.start(REDIS_PORT)
+        self.redis_password = server.password
+
+    def _start_operator(self) -> None:
+        kubeconfig = install(self.control_plane)
+        webhook = Webhook.start(self.control_plane, self.logs / "webhook.log")
+        self._stack.callback(webhook.stop)
+        webhook.register(self.control_plane)
+        controller = Controller(kubeconfig, self.logs / "controller.log", {"log_format": "text"})
+        self._stack.callback(controller.stop)
+        controller.start()
+
+    def _start_node(self) -> None:
+        image = agent_image()
+        node = NodeProcess(self._directory / "node", self.control_plane.kubeconfig, {AGENT_IMAGE: image})
+        self._stack.enter_context(node)
+
+
+def agent_image() -> ImageRoot:
+    """What a Dockerfile would make of ``examples/agent.py``: Python, the packages, and the agent in ``/app``."""
+    image = ImageRoot.of_this_python(REPOSITORY)
+    return replace(image, mounts={**image.mounts, "/app": str(EXAMPLES)}, working_dir="/app")
+
+
+def _check_port(product: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise PortTakenError(
+                f"port {port} of {HOST} is taken, and {EXAMPLES.name}/02-stores.yaml expects the demo's {product} "
+                f"there: end the process that listens on it (ss -ltnp 'sport = :{port}' shows it), and try again"
+            ) from error
