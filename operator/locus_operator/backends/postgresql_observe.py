@@ -146,8 +146,8 @@ class Observed:
 
     Attributes:
         version: Server version as a number, such as 180004.
-        tables_version: Recorded version of the tables; None when it could not be read.
-        orphans: Tables that hold rows of a missing first table, and cannot be read any more.
+        tables_version: Recorded version of the tables; 0 when the record is empty, None when it could not be read.
+        orphans: Tables that hold (or may hold) rows of a first table that is gone.
         login: Whether the server accepts the password of the binding.
     """
 
@@ -294,28 +294,30 @@ async def _look_into_tables(
     connection: AsyncConnection[Any], observed: Observed, names: RoleNames, schema: str
 ) -> Observed:
     """Read what only the owner may: the version of the tables, and whether orphaned ones hold rows."""
-    owner = observed.roles.get(names.owner)
     tables = [item.name for item in ddl(schema) if item.kind == "table" and item.name != VERSION_TABLE]
     present = [name for name in tables if name in observed.relations]
     orphans = frozenset(present) if tables[0] not in present else frozenset()
-    readable = owner is not None and owner.assumable
     version = None
     async with connection.transaction():
-        if readable:
+        if _readable(observed, names.owner):
             await connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(names.owner)))
-        if readable and _owned_by(observed, VERSION_TABLE, names.owner):
-            query = sql.SQL("SELECT max(version) FROM {}").format(sql.Identifier(schema, VERSION_TABLE))
+        if _readable(observed, names.owner, VERSION_TABLE):
+            query = sql.SQL("SELECT coalesce(max(version), 0) FROM {}").format(sql.Identifier(schema, VERSION_TABLE))
             version = await _scalar(connection, query)
         for name in orphans:
             query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(schema, name))
-            if readable and _owned_by(observed, name, names.owner) and not await _scalar(connection, query):
+            if _readable(observed, names.owner, name) and not await _scalar(connection, query):
                 orphans -= {name}
     return replace(observed, tables_version=version, orphans=orphans)
 
 
-def _owned_by(observed: Observed, relation: str, owner: str) -> bool:
-    found = observed.relations.get(relation)
-    return found is not None and found.kind == "table" and found.owner == owner
+def _readable(observed: Observed, owner: str, table: str | None = None) -> bool:
+    """Tell whether the administrator, acting as the owner role, can look into the schema, or into a table of it."""
+    role, objects = observed.roles.get(owner), [observed.schema]
+    if table is not None:
+        objects.append(observed.relations.get(table))
+    intact = all(each is not None and each.owner == owner and each.owner_complete for each in objects)
+    return role is not None and role.assumable and intact
 
 
 def _versioned(query: str, version: int) -> str:

@@ -16,7 +16,6 @@ from locus_operator.backends.postgresql_observe import (
     DefaultPrivilege,
     Membership,
     Observed,
-    Owned,
     Role,
 )
 from locus_operator.constants import ANNOTATION_ADOPT, ConditionReason
@@ -192,17 +191,10 @@ def _tables(observed: Observed, target: Target) -> Iterator[Statements]:
                 dropped.add(name)
                 yield actions.drop_orphan(target, name, tables[0], rows=name in observed.orphans)
     for item in items:
-        owned = observed.relations.get(item.name)
-        if owned is None or item.name in dropped or (item.kind == "index" and dropped):
+        if item.name not in observed.relations or item.name in dropped or (item.kind == "index" and dropped):
             yield actions.create_object(target, item, "missing")
-        elif item.name == VERSION_TABLE and _has_lost_version(observed, owned, target):
+        elif item.name == VERSION_TABLE and observed.tables_version == 0:
             yield actions.create_object(target, item, "has no row", drop_first=True)
-
-
-def _has_lost_version(observed: Observed, table: Owned, target: Target) -> bool:
-    owner = observed.roles.get(target.names.owner)
-    readable = owner is not None and owner.assumable and table.owner == target.names.owner
-    return readable and observed.tables_version is None
 
 
 def _privileges(observed: Observed, target: Target) -> Iterator[Statements]:
