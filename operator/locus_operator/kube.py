@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -44,6 +45,8 @@ from locus_operator.sources import Source
 
 TIMEOUT_SECONDS: Final = 30.0
 """Longest that one request may take."""
+USER_AGENT: Final = "locus-operator"
+"""What audit logs and `managedFields` call us."""
 
 Object = dict[str, Any]
 T = TypeVar("T")
@@ -112,6 +115,7 @@ class Kubernetes:
         except ConfigException:
             await load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         async with ApiClient(configuration) as client:
+            client.user_agent = USER_AGENT
             yield cls(client)
 
     async def cluster_id(self) -> str:
@@ -236,11 +240,23 @@ async def _ask(what: str, call: Awaitable[T]) -> T | None:
             f"the operator may not {what}: its ClusterRole lacks it, or the namespace is being deleted",
         ) from None
     except ApiException as error:
-        raise UnavailableError(f"the Kubernetes API server answered {error.status} to: {what}") from None
+        raise UnavailableError(
+            f"the Kubernetes API server answered {error.status} to: {what}{_why(what, error)}"
+        ) from None
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise UnavailableError(
             f"the Kubernetes API server did not answer to: {what} ({type(error).__name__})"
         ) from None
+
+
+def _why(what: str, error: ApiException) -> str:
+    """What the API server says, unless it may repeat what a Secret holds."""
+    if "Secret" in what:
+        return ""
+    try:
+        return f" ({json.loads(error.body or '')['message']})"
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _secret(store: StoreIdentity, name: str, binding: Binding) -> V1Secret:

@@ -12,7 +12,8 @@ from pythonjsonlogger.json import JsonFormatter
 from locus_operator.settings import LogFormat, LogLevel
 
 _OF_KOPF: Final = ("k8s_ref", "k8s_skip", "settings")
-_CHATTY: Final = ("aiohttp.access", "asyncio")
+_CHATTY: Final = ("aiohttp.access", "asyncio", "kopf.objects")
+"""Loggers that say at INFO what our own lines say better."""
 
 
 def configure(log_format: LogFormat, level: LogLevel) -> None:
@@ -25,8 +26,9 @@ def configure(log_format: LogFormat, level: LogLevel) -> None:
         handler.addFilter(_add_subject)
         handler.setFormatter(_text())
     logging.basicConfig(handlers=[handler], level=level.value, force=True)
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    if level is not LogLevel.DEBUG:
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def store_logger(logger: logging.Logger, store: str, uid: str) -> logging.LoggerAdapter[logging.Logger]:

@@ -255,4 +255,4 @@ class Reconciler:
 
 
 def _now() -> datetime:
-    return datetime.now(UTC)
+    return datetime.now(UTC).replace(microsecond=0)  # as everywhere in Kubernetes

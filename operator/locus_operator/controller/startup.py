@@ -10,7 +10,7 @@ from locus_operator.constants import FINALIZER, KOPF_PREFIX
 from locus_operator.settings import Settings
 
 COMPONENT: Final = "locus-operator"
-_WATCH_SECONDS: Final = 300.0
+_WATCH_SECONDS: Final = 300  # whole: it goes into the query as it is
 _CONNECT_SECONDS: Final = 10.0
 _REQUEST_SECONDS: Final = 30.0
 

@@ -25,7 +25,7 @@ def read_status(body: Mapping[str, Any]) -> CheckpointStoreStatus:
 
 def to_body(status: CheckpointStoreStatus) -> dict[str, Any]:
     """Return the status as the API server takes it."""
-    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return status.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
 def merge_conditions(
@@ -131,7 +131,6 @@ def _updated(
     now: datetime,
     **fields: Any,
 ) -> CheckpointStoreStatus:
-    now = now.replace(microsecond=0)  # as everywhere in Kubernetes
     conditions = merge_conditions(status.conditions, states, generation, now)
     update = {"conditions": conditions, "observed_generation": generation, "last_reconcile_time": now}
     return status.model_copy(update=update | fields)

@@ -37,13 +37,13 @@ def register(registry: kopf.OperatorRegistry, reconciler: Reconciler) -> None:
             reconciler.forget(uid)
 
     on = (GROUP, VERSION, STORE_PLURAL)
-    kopf.on.create(*on, registry=registry)(reconcile)
-    kopf.on.update(*on, registry=registry)(reconcile)
-    kopf.on.resume(*on, registry=registry)(reconcile)
+    kopf.on.create(*on, registry=registry, id="reconcile")(reconcile)
+    kopf.on.update(*on, registry=registry, id="reconcile")(reconcile)
+    kopf.on.resume(*on, registry=registry, id="reconcile")(reconcile)
     # Only these two make kopf put a finalizer on a store, and only on one for which `when` holds.
-    kopf.on.delete(*on, registry=registry, when=_leaves_something)(release)
-    kopf.on.delete(*on, registry=registry, when=_is_abandoned)(abandon)
-    kopf.on.event(*on, registry=registry)(forget)
+    kopf.on.delete(*on, registry=registry, when=_leaves_something, id="release")(release)
+    kopf.on.delete(*on, registry=registry, when=_is_abandoned, id="abandon")(abandon)
+    kopf.on.event(*on, registry=registry, id="forget")(forget)
 
 
 def post_event(store: Object, event: Event) -> None:
