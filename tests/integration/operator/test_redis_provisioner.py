@@ -323,9 +323,8 @@ async def test_missing_commands_are_listed_all_at_once_with_what_allows_them(
     redis_store: Store, redis: RedisServer
 ) -> None:
     with redis.client() as client:
-        client.execute_command(
-            "ACL SETUSER", "half", "on", ">secret", "~locus:*", "+@connection", "+get", "+acl|dryrun"
-        )
+        rules = ("~locus:*", "+@connection", "+get", "+acl|dryrun")
+        send(client, "ACL SETUSER", "half", "on", ">secret", *rules)
     redis_store.sources = {**redis_store.sources, "admin": {"username": "half", "password": "secret"}}
     with pytest.raises(RefusedError, match=r"acl\|setuser, acl\|getuser.*scan") as caught:
         await redis_store.reconcile()
