@@ -10,10 +10,19 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 from urllib.parse import unquote
 
-from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import (
+    AwareDatetime,
+    Base64Bytes,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import from_json, to_json
 
 from locus_memory.codec import is_plain_json
@@ -46,9 +55,16 @@ class CheckpointRecord(BaseModel):
     namespace: str = ""
     parent_id: str | None = None
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
-    codec: int | None = None
+    codec: int | None = Field(default=None, ge=0, le=255)
     state: Any = None
     payload: Base64Bytes | None = None
+
+    @model_validator(mode="after")
+    def _has_one_payload(self) -> Self:
+        has_state = self.codec is not None and "state" in self.model_fields_set
+        if has_state == (self.payload is not None):
+            raise ValueError("write either codec and state, or payload")
+        return self
 
     @classmethod
     def of(cls, summary: CheckpointSummary, payload: bytes) -> CheckpointRecord:
