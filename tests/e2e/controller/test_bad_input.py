@@ -204,3 +204,21 @@ def test_a_secret_of_somebody_else_at_the_bindings_place_is_not_overwritten(stor
     assert "Secret 'support-binding' exists and does not belong to this store" in condition["message"]
     assert admin.objects(stores.namespace) == set()
     assert set(stores.control_plane.get("secret", "support-binding", stores.namespace)["data"]) == {"precious"}
+
+
+def test_a_store_does_not_move(stores: Stores, admin: Admin) -> None:
+    stores.create_secret("admin", username=admin.name, password=admin.password)
+    stores.apply("support", admin.spec())
+    stores.wait("support")
+    before = admin.objects(stores.namespace)
+
+    try:
+        stores.apply("support", admin.spec(schema="elsewhere"))
+    except KubectlError as error:
+        assert "schema is fixed when the object is created" in str(error)  # noqa: PT017 - servers with CEL
+    else:
+        condition = stores.wait_for_reason("support", "InvalidSpec")
+        assert "spec.backend.postgresql.schema: the store is in" in condition["message"]
+
+    assert admin.objects(stores.namespace) == before
+    assert admin.objects("elsewhere") == set()
