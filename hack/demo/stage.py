@@ -100,9 +100,10 @@ class Stage:
 
     def _start_operator(self) -> None:
         kubeconfig = install(self.control_plane)
-        webhook = Webhook.start(self.control_plane, self.logs / "webhook.log")
+        webhook = Webhook(self.control_plane, self.logs / "webhook.log")
         self._stack.callback(webhook.stop)
-        webhook.register(self.control_plane)
+        webhook.start()
+        webhook.register()
         controller = Controller(kubeconfig, self.logs / "controller.log", {"log_format": "text"})
         self._stack.callback(controller.stop)
         controller.start()
