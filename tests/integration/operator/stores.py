@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from locus_memory.checkpointer import BaseCheckpointer
@@ -123,6 +124,13 @@ def postgresql_backend(database: Database, admin: str, password: str) -> Store:
     else:
         backend |= {"sslMode": "disable"}
     return Store({"postgresql": backend}, sources)
+
+
+def connect_as_agent(database: Database, store: Store) -> psycopg.Connection[tuple[object, ...]]:
+    """Log in as an agent does."""
+    assert store.binding is not None
+    login, password = store.binding["username"], store.binding["password"]
+    return psycopg.connect(database.dsn(login, password), autocommit=True)
 
 
 def redis_backend(server: RedisServer) -> Store:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import psycopg
 import pytest
-from psycopg import errors as pg
 from psycopg import sql
 
 from locus_operator import engine
 from locus_operator.constants import ConditionReason
 from locus_operator.errors import RefusedError, UnavailableError
-from tests.integration.operator.stores import Store, drop_roles, postgresql_backend
+from tests.integration.operator.stores import Store, connect_as_agent, drop_roles, postgresql_backend
 from tests.servers.postgresql import SUPERUSER, Database, PostgreSQLServer, TLSPostgreSQLServer
 from tests.servers.tls import CertificateAuthority
 
@@ -30,13 +29,6 @@ def run_as_superuser(database: Database, store: Store, text: str) -> list[tuple[
         stranger=sql.Identifier("admin_stranger"),
     )
     return database.execute(statement)
-
-
-def connect(database: Database, store: Store) -> psycopg.Connection[tuple[object, ...]]:
-    """Log in as an agent does."""
-    assert store.binding is not None
-    login, password = store.binding["username"], store.binding["password"]
-    return psycopg.connect(database.dsn(login, password), autocommit=True)
 
 
 # --- drift ---
@@ -122,7 +114,7 @@ async def test_drift_is_named_and_corrected(superuser_store: Store, database: Da
     corrected = await store.reconcile()
     assert _fill(drift.named, store, database) in str(corrected.plan)
     assert not (await store.reconcile()).plan
-    with connect(database, store) as connection:
+    with connect_as_agent(database, store) as connection:
         connection.execute("SELECT * FROM locus_threads, locus_checkpoints, locus_search, locus_schema")
 
 
@@ -138,7 +130,7 @@ async def test_an_admin_who_is_no_superuser_corrects_it_or_says_what_is_missing(
     assert advice or not drift.superuser
     assert advice or _fill(drift.named, store, database) in plans
     assert not (await store.reconcile()).plan
-    with connect(database, store) as connection:
+    with connect_as_agent(database, store) as connection:
         connection.execute("SELECT * FROM locus_threads, locus_checkpoints, locus_search, locus_schema")
 
 
@@ -226,7 +218,7 @@ async def test_what_nobody_claimed_is_a_conflict_until_it_is_adopted(
     await store.reconcile()
     store.adopt = False
     assert not (await store.reconcile()).plan
-    with connect(database, store) as connection:
+    with connect_as_agent(database, store) as connection:
         connection.execute("SELECT FROM locus_threads")
 
 
@@ -244,95 +236,6 @@ async def test_a_store_of_another_name_adopts_a_schema_with_its_data(postgresql_
         assert await checkpointer.load("thread") == {"kept": True}
 
 
-# --- what the application must not do ---
-
-FORBIDDEN = [
-    "CREATE TABLE {schema}.intruder ()",
-    "CREATE TABLE public.intruder ()",
-    "CREATE VIEW {schema}.intruder AS SELECT 1",
-    "CREATE FUNCTION {schema}.intruder() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-    "CREATE SCHEMA intruder",
-    "DROP EXTENSION plpgsql",
-    "CREATE INDEX ON {schema}.locus_threads (namespace)",
-    "CREATE TRIGGER t BEFORE INSERT ON {schema}.locus_threads EXECUTE FUNCTION suppress_redundant_updates_trigger()",
-    "ALTER TABLE {schema}.locus_threads ADD intruder int",
-    "ALTER SCHEMA {schema} RENAME TO intruder",
-    "DROP TABLE {schema}.locus_search",
-    "DROP SCHEMA {schema} CASCADE",
-    "TRUNCATE {schema}.locus_checkpoints",
-    "UPDATE {schema}.locus_schema SET version = 2",
-    "DELETE FROM {schema}.locus_schema",
-    "COMMENT ON SCHEMA {schema} IS 'mine'",
-    "COMMENT ON ROLE {app} IS 'mine'",
-    "SELECT * FROM {other}.locus_threads",
-    "INSERT INTO {other}.locus_threads (thread_id, namespace, last_sequence, latest_checkpoint) VALUES ('', '', 0, '')",
-    "SELECT * FROM pg_authid",
-    "SELECT pg_read_file('/etc/passwd')",
-    "COPY (SELECT 1) TO PROGRAM 'true'",
-    "COPY {schema}.locus_threads FROM '/etc/passwd'",
-    "SET ROLE {owner}",
-    "SET ROLE {other_login}",
-    "SET SESSION AUTHORIZATION {owner}",
-    "CREATE ROLE intruder",
-    "CREATE DATABASE intruder",
-    "ALTER ROLE {a} CREATEROLE",
-    "ALTER ROLE {b} LOGIN",
-    "ALTER ROLE {b} PASSWORD 'x'",
-    "GRANT {owner} TO {a}",
-    "ALTER SYSTEM SET work_mem = '1GB'",
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'postgres'",
-]
-
-
-@pytest.mark.parametrize("admin", ["postgresql_store", "superuser_store"])
-async def test_the_issued_login_is_refused_everything_else(
-    admin: str, database: Database, request: pytest.FixtureRequest
-) -> None:
-    store: Store = request.getfixturevalue(admin)
-    other = store.sibling()
-    await store.reconcile()
-    await other.reconcile()
-    names = {
-        "schema": store.names.base,
-        "owner": store.names.owner,
-        "app": store.names.app,
-        "a": store.names.logins[0],
-        "b": store.names.logins[1],
-        "other": other.names.base,
-        "other_login": other.names.logins[0],
-    }
-    allowed = []
-    with connect(database, store) as connection, psycopg.connect(database.dsn(SUPERUSER)):
-        for text in FORBIDDEN:
-            parts = {key: sql.Identifier(name) for key, name in names.items()}
-            try:
-                connection.execute(sql.SQL(text).format(**parts))
-            except pg.InsufficientPrivilege:
-                continue
-            allowed.append(text)
-        assert connection.execute("SHOW search_path").fetchone() == (store.names.base,)
-        visible = connection.execute(
-            "SELECT DISTINCT table_schema FROM information_schema.tables WHERE table_schema LIKE 'locus%'"
-        ).fetchall()
-    assert allowed == []
-    assert visible == [(store.names.base,)]
-
-
-async def test_the_idle_login_and_the_roles_cannot_log_in(postgresql_store: Store, database: Database) -> None:
-    await postgresql_store.reconcile()
-    names = postgresql_store.names
-    can_login = sql.SQL(r"SELECT rolname FROM pg_roles WHERE rolcanlogin AND rolname LIKE 'locus\_%'")
-    assert database.execute(can_login) == [(names.logins[0],)]
-
-
-async def test_a_released_login_is_thrown_out(postgresql_store: Store, database: Database) -> None:
-    await postgresql_store.reconcile()
-    with connect(database, postgresql_store) as connection:
-        await postgresql_store.release()
-        with pytest.raises(psycopg.OperationalError):
-            connection.execute("SELECT 1")
-
-
 # --- what stands in the way ---
 
 
@@ -346,7 +249,7 @@ async def test_missing_privileges_are_listed_all_at_once_with_what_grants_them(d
     assert "lacks CONNECT" in advice[0]
     for privilege in ("CREATEROLE", "CREATE on the database", "CONNECT WITH GRANT OPTION"):
         assert privilege in advice[1]
-    with connect(database, store) as connection:
+    with connect_as_agent(database, store) as connection:
         connection.execute("SELECT FROM locus_threads")
 
 
@@ -375,9 +278,14 @@ async def test_a_missing_database_is_named(superuser_store: Store) -> None:
         await superuser_store.reconcile()
 
 
-async def test_a_server_of_another_authority_is_refused(tls_postgresql_server: TLSPostgreSQLServer) -> None:
+@pytest.mark.parametrize("trusted", ["another authority", "those of the system"])
+async def test_a_server_of_an_unknown_authority_is_refused(
+    tls_postgresql_server: TLSPostgreSQLServer, trusted: str
+) -> None:
     store = postgresql_backend(Database(tls_postgresql_server, "postgres"), SUPERUSER, tls_postgresql_server.password)
     store.sources = {**store.sources, "server-ca": {"ca.crt": CertificateAuthority().certificate.decode()}}
+    if trusted == "those of the system":
+        del store.backend["postgresql"]["ca"]
     with pytest.raises(RefusedError, match=r"certificate.*Correct sslMode and ca"):
         await store.reconcile()
 
