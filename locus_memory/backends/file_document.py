@@ -61,8 +61,8 @@ class CheckpointRecord(BaseModel):
 
     @model_validator(mode="after")
     def _has_one_payload(self) -> Self:
-        has_state = self.codec is not None and "state" in self.model_fields_set
-        if has_state == (self.payload is not None):
+        given = self.model_fields_set & {"codec", "state", "payload"}
+        if given not in ({"codec", "state"}, {"payload"}) or (self.codec is None and self.payload is None):
             raise ValueError("write either codec and state, or payload")
         return self
 
