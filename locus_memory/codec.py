@@ -66,7 +66,7 @@ class StateCodec:
                 represent, such as a lone surrogate.
             StateTooLargeError: Over `MAX_STATE_BYTES`.
         """
-        text, flags = _to_json(state), _flags(type(state))
+        text, flags = _to_json(state), _flags(state.__class__)
         if len(text) > MAX_STATE_BYTES:
             raise StateTooLargeError(
                 f"the state has {len(text):,} bytes as JSON, over the limit of {MAX_STATE_BYTES:,}"
@@ -141,7 +141,7 @@ def is_plain_json(payload: bytes) -> bool:
 
 
 def _to_json(state: Any) -> bytes:
-    if hasattr(state, "to_checkpoint") and not _writes_itself(type(state)):
+    if hasattr(state, "to_checkpoint") and not _writes_itself(state.__class__):
         state = state.to_checkpoint()
     is_dataclass_instance = dataclasses.is_dataclass(state) and not isinstance(state, type)
     if not (isinstance(state, (BaseModel, Mapping)) or is_dataclass_instance):
