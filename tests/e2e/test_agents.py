@@ -88,8 +88,6 @@ def agents_namespace(control_plane: ControlPlane) -> Iterator[str]:
     control_plane.kubectl("create", "namespace", name)
     control_plane.wait_for_service_account("default", name)
     yield name
-    # Stores first, while the operator runs and the Secrets that it cleans up with are there.
-    control_plane.kubectl("delete", "cps", "--all", f"--namespace={name}", "--timeout=30s")
     control_plane.kubectl("delete", "namespace", name, "--wait=false")
 
 
@@ -118,7 +116,7 @@ def deployed(
     agents_namespace: str,
     agents_postgresql: PostgreSQLServer,
     redis_server: RedisServer,
-) -> str:
+) -> Iterator[str]:
     """The examples, applied in one go with the addresses of our servers; returns their namespace."""
     test_node.add_images({AGENT_IMAGE: agent_image()})
     password = secrets.token_urlsafe(16)
@@ -139,7 +137,9 @@ def deployed(
     control_plane.kubectl(
         "wait", "cps", "--all", f"--namespace={agents_namespace}", "--for=condition=Ready", "--timeout=60s"
     )
-    return agents_namespace
+    yield agents_namespace
+    # While everything is there that the operator cleans up with.
+    control_plane.kubectl("delete", "cps", "--all", f"--namespace={agents_namespace}", "--timeout=30s")
 
 
 @pytest.fixture(scope="module", params=["postgresql", "redis"])
