@@ -158,7 +158,10 @@ class StorageBackendAdapter(BaseCheckpointer):
         self._require("vacuum")
         if older_than_days < 0:
             raise InvalidArgumentError(f"older_than_days: write 0 or more, not {older_than_days}")
-        before = datetime.now(UTC) - timedelta(days=older_than_days)
+        try:
+            before = datetime.now(UTC) - timedelta(days=older_than_days)
+        except OverflowError:
+            raise InvalidArgumentError(f"older_than_days: {older_than_days} days ago is before the calendar") from None
         return await self._call("vacuum", None, lambda: self._storage.vacuum(before))
 
     async def copy_thread(self, source_thread_id: str, dest_thread_id: str) -> bool:
@@ -189,6 +192,7 @@ class StorageBackendAdapter(BaseCheckpointer):
     async def list_threads(self, limit: int = 100, pattern: str = "*") -> list[str]:
         self._require("list_threads")
         _check_limit(limit)
+        _utf8_size("pattern", pattern)
         return await self._call("listing", None, lambda: self._storage.list_threads(limit, pattern))
 
     async def list_with_metadata(self, limit: int = 100) -> list[dict[str, Any]]:
@@ -225,12 +229,16 @@ def _check_ids(thread_id: str, checkpoint_id: str | None) -> None:
 def _check_id(name: str, value: object) -> None:
     if not isinstance(value, str) or not value:
         raise InvalidArgumentError(f"{name}: write a non-empty text, not {value!r}")
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError as error:
-        raise InvalidArgumentError(f"{name}: {value!r} holds a lone surrogate, which no encoding can store") from error
+    size = _utf8_size(name, value)
     if size > MAX_ID_BYTES:
         raise InvalidArgumentError(f"{name}: {size:,} bytes in UTF-8; write at most {MAX_ID_BYTES:,}")
+
+
+def _utf8_size(name: str, text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError(f"{name}: {text!r} holds a lone surrogate, which no encoding can store") from error
 
 
 def _check_limit(limit: object) -> None:

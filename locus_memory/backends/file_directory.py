@@ -9,7 +9,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,13 @@ from locus_memory.backends.file_document import (
     read_document,
     thread_id_of,
 )
-from locus_memory.errors import AuthenticationError, BackendUnavailableError, BindingError, CheckpointError
+from locus_memory.errors import (
+    AuthenticationError,
+    BackendUnavailableError,
+    BindingError,
+    CheckpointError,
+    StateTooLargeError,
+)
 from locus_memory.history import ThreadHistory
 
 History = ThreadHistory[CheckpointRecord]
@@ -196,9 +202,11 @@ _MISPLACED: Final = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP, err
 
 
 def _translate(error: OSError, path: Path) -> CheckpointError:
-    make: Callable[[str], CheckpointError] = BackendUnavailableError
+    message = f"{path}: {error.strerror or error}"
     if error.errno in _REFUSED:
-        make = AuthenticationError
-    elif error.errno in _MISPLACED:
-        make = BindingError
-    return make(f"{path}: {error.strerror or error}")
+        return AuthenticationError(message)
+    if error.errno in _MISPLACED:
+        return BindingError(message)
+    if error.errno == errno.EFBIG:
+        return StateTooLargeError(message)
+    return BackendUnavailableError(message)

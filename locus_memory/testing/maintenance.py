@@ -121,6 +121,16 @@ class VacuumTests(ContractFixtures):
         assert await checkpointer.vacuum(0) == 0
 
     @requires("vacuum")
+    async def test_an_age_before_the_calendar_deletes_nothing(self, checkpointer: BaseCheckpointer) -> None:
+        await checkpointer.save({}, "a")
+        for days in (3_650, 1_000_000, 10**12):
+            try:
+                assert await checkpointer.vacuum(days) == 0
+            except CheckpointError:
+                assert days > 3_650
+        assert await checkpointer.exists("a")
+
+    @requires("vacuum")
     async def test_a_negative_age_is_refused(self, checkpointer: BaseCheckpointer) -> None:
         await checkpointer.save({}, "a")
         with pytest.raises(CheckpointError):

@@ -78,6 +78,18 @@ class ListingTests(ContractFixtures):
         assert await checkpointer.list_threads(pattern=f"x{literal}*") == [f"x{literal}y"]
 
     @requires("list_threads")
+    async def test_a_pattern_that_no_id_can_have_is_refused_or_matches_nothing(
+        self, checkpointer: BaseCheckpointer
+    ) -> None:
+        await checkpointer.save({}, "t")
+        for pattern in ("\ud800", "t*\udfff"):
+            try:
+                found = await checkpointer.list_threads(pattern=pattern)
+            except CheckpointError:
+                continue
+            assert found == []
+
+    @requires("list_threads")
     async def test_a_star_matches_line_breaks_and_null_characters(self, checkpointer: BaseCheckpointer) -> None:
         await checkpointer.save({}, "a\n\0b")
         assert await checkpointer.list_threads(pattern="a*b") == ["a\n\0b"]

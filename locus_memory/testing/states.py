@@ -30,6 +30,25 @@ _STATES = st.dictionaries(
     max_size=6,
 )
 
+_METADATA = st.dictionaries(
+    _TEXT,
+    st.recursive(
+        # Beyond 2**53 a float and the decimal number that it is written as may differ.
+        _SCALARS.filter(lambda value: not isinstance(value, float) or abs(value) < 2**53),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),
+        max_leaves=6,
+    ),
+    min_size=1,
+    max_size=4,
+)
+_EXAMPLES = settings(
+    max_examples=40,
+    deadline=None,
+    database=None,
+    # One checkpointer serves all examples; the suite's subclasses share these tests.
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors, HealthCheck.too_slow],
+)
+
 
 class Message(BaseModel):
     """A pydantic model within a state."""
@@ -197,20 +216,22 @@ class StateTests(ContractFixtures):
         found["metadata"]["tags"].append("four")
         assert await checkpointer.get_metadata(THREAD) == {"tags": ["one"]}
 
-    @settings(
-        max_examples=40,
-        deadline=None,
-        database=None,
-        # One checkpointer serves all examples, each on a thread of its own; the suite's subclasses share this test.
-        suppress_health_check=[
-            HealthCheck.function_scoped_fixture,
-            HealthCheck.differing_executors,
-            HealthCheck.too_slow,
-        ],
-    )
+    @_EXAMPLES
     @given(state=_STATES)
     async def test_any_json_object_comes_back_equal(
         self, checkpointer: BaseCheckpointer, state: dict[str, Any]
     ) -> None:
         await checkpointer.save(state, THREAD, "same")
         assert await checkpointer.load(THREAD, "same") == state
+
+    @requires("metadata_query")
+    @_EXAMPLES
+    @given(metadata=_METADATA)
+    async def test_any_metadata_come_back_equal_and_are_found_by_each_field(
+        self, checkpointer: BaseCheckpointer, metadata: dict[str, Any]
+    ) -> None:
+        await checkpointer.save({}, THREAD, "same", metadata)
+        assert await checkpointer.get_metadata(THREAD, "same") == metadata
+        for key, value in metadata.items():
+            [found] = await checkpointer.query_by_metadata(key, value)
+            assert found["metadata"] == metadata
