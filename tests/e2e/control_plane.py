@@ -9,6 +9,7 @@ import http.client
 import json
 import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -20,8 +21,8 @@ from typing import Any, Self
 
 import yaml
 
-from tests.e2e.certificates import CertificateAuthority, KeyPair, new_key, write_key
-from tests.e2e.process import ServerProcess
+from tests.e2e.certificates import CertificateDirectory, KeyPair
+from tests.servers.processes import Child
 
 HOST = "127.0.0.1"
 START_TIMEOUT = 60.0
@@ -66,7 +67,7 @@ class ControlPlane:
         self.directory = directory.resolve()
         self._given_binaries = binaries
         self._etcd_port, self._peer_port, self._api_port, self._manager_port = free_ports(4)
-        self._servers: dict[str, ServerProcess] = {}
+        self._servers: dict[str, Child] = {}
 
     # Lifecycle
 
@@ -102,8 +103,9 @@ class ControlPlane:
 
     def stop_server(self, name: str) -> None:
         """Stop the server called ``name`` (a key of `pids`); ``start_...`` starts it again."""
+        server = self._servers.pop(name)
         # On SIGTERM an API server waits up to a minute for its watchers. Nothing is lost with it.
-        self._servers.pop(name).stop(timeout=2 if name == "kube-apiserver" else 20)
+        server.kill() if name == "kube-apiserver" else server.stop()
 
     @property
     def pids(self) -> dict[str, int]:
@@ -143,9 +145,9 @@ class ControlPlane:
         return int(found[1]), int(found[2])
 
     @functools.cached_property
-    def authority(self) -> CertificateAuthority:
+    def authority(self) -> CertificateDirectory:
         """The cluster's CA: issues certificates for webhooks, kubelets and users."""
-        return CertificateAuthority(self.directory / "pki")
+        return CertificateDirectory(self.directory / "pki")
 
     # Using it
 
@@ -210,7 +212,7 @@ class ControlPlane:
             ServerError: it did not appear; the message ends with the log of its controller.
         """
         manager = self._servers["kube-controller-manager"]
-        manager.wait_until(lambda: self._service_account_ready(name, namespace), START_TIMEOUT)
+        manager.wait_until_ready(lambda: self._service_account_ready(name, namespace), timeout=START_TIMEOUT)
 
     # Servers
 
@@ -229,7 +231,7 @@ class ControlPlane:
                 "unsafe-no-fsync": "true",
             },
         )
-        server.wait_until(lambda: self._answers(self._etcd_port, "/health", tls=False), START_TIMEOUT)
+        server.wait_until_ready(lambda: self._answers(self._etcd_port, "/health", tls=False), timeout=START_TIMEOUT)
 
     def start_api_server(self) -> None:
         """Start kube-apiserver and wait for its ``/readyz``."""
@@ -258,7 +260,7 @@ class ControlPlane:
                 "kubelet-preferred-address-types": "InternalIP",
             },
         )
-        server.wait_until(lambda: self._answers(self._api_port, "/readyz"), START_TIMEOUT)
+        server.wait_until_ready(lambda: self._answers(self._api_port, "/readyz"), timeout=START_TIMEOUT)
 
     def start_controller_manager(self) -> None:
         """Start kube-controller-manager and wait until pods can be created."""
@@ -280,13 +282,13 @@ class ControlPlane:
         if self.version < (1, 24):
             flags["port"] = 0  # these also listen without TLS, on one fixed port
         server = self._launch("kube-controller-manager", flags)
-        server.wait_until(lambda: self._answers(self._manager_port, "/healthz"), START_TIMEOUT)
+        server.wait_until_ready(lambda: self._answers(self._manager_port, "/healthz"), timeout=START_TIMEOUT)
         # Pods are refused until their namespace has its service account (and, on old servers, its token).
-        server.wait_until(lambda: self._service_account_ready("default", "default"), START_TIMEOUT)
+        server.wait_until_ready(lambda: self._service_account_ready("default", "default"), timeout=START_TIMEOUT)
 
-    def _launch(self, name: str, flags: dict[str, Any]) -> ServerProcess:
+    def _launch(self, name: str, flags: dict[str, Any]) -> Child:
         command = [str(self.binaries / name), *(f"--{flag}={value}" for flag, value in flags.items())]
-        server = ServerProcess(name, command, self.log_directory / f"{name}.log")
+        server = Child(name, command, log=self.log_directory / f"{name}.log", death_signal=signal.SIGTERM)
         self._servers[name] = server
         return server
 
@@ -335,7 +337,7 @@ class ControlPlane:
         return context
 
     def _write_credentials(self) -> None:
-        write_key(self.authority.directory / "service-account.key", new_key())
+        self.authority.write_key("service-account")
         pair = self._admin_pair
         credentials = {"client-certificate": str(pair.certificate), "client-key": str(pair.key)}
         shutil.move(self._write_kubeconfig("admin", credentials), self.kubeconfig)

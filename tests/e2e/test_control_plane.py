@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.control_plane import ControlPlane, KubectlError
-from tests.e2e.process import ServerError, ServerProcess
-from tests.servers.processes import wait_for
+from tests.servers.processes import Child, ServerError, wait_for
 
 
 def test_administrator_may_do_everything(control_plane: ControlPlane) -> None:
@@ -55,6 +54,6 @@ def test_objects_survive_a_restart_of_the_api_server(control_plane: ControlPlane
 
 def test_server_that_does_not_start_says_why_and_where_its_log_is(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
-    server = ServerProcess("broken", ["sh", "-c", "echo no such flag; exit 3"], log)
-    with pytest.raises(ServerError, match=rf"(?s)exit status 3.*{log}.*no such flag"):
-        server.wait_until(lambda: False, timeout=10)
+    server = Child("broken", ["sh", "-c", "echo no such flag; exit 3"], log=log)
+    with pytest.raises(ServerError, match=rf"(?s)ended with code 3.*{log}.*no such flag"):
+        server.wait_until_ready(lambda: False, timeout=10)

@@ -31,6 +31,18 @@ class Certificate:
         return certificate, key
 
 
+def new_key() -> ec.EllipticCurvePrivateKey:
+    """Make a P-256 key: fast to make, and every server takes it."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Write a private key as unencrypted PEM, in the form from which Kubernetes also reads the public key."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+
+
 class CertificateAuthority:
     """Issues server and client certificates; two instances do not trust each other.
 
@@ -39,7 +51,7 @@ class CertificateAuthority:
     """
 
     def __init__(self, common_name: str = "Locus Memory test CA") -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._key = new_key()
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         certificate = (
             _builder(self._name, self._name, self._key.public_key(), self._key.public_key(), LIFETIME)
@@ -49,6 +61,8 @@ class CertificateAuthority:
         )
         self.certificate: bytes = certificate.public_bytes(serialization.Encoding.PEM)
         """The authority's certificate as PEM: what clients trust."""
+        self.key: bytes = pem(self._key)
+        """Its private key as PEM: for a server that signs certificates itself."""
 
     def write(self, directory: Path, name: str = "ca") -> Path:
         """Write the authority's certificate as ``NAME.crt``; returns its path."""
@@ -92,7 +106,7 @@ class CertificateAuthority:
         return self._issue(subject, [x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])], lifetime)
 
     def _issue(self, subject: x509.Name, extensions: Sequence[x509.ExtensionType], lifetime: timedelta) -> Certificate:
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = new_key()
         builder = (
             _builder(subject, self._name, key.public_key(), self._key.public_key(), lifetime)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -102,11 +116,7 @@ class CertificateAuthority:
             builder = builder.add_extension(extension, critical=False)
         return Certificate(
             certificate=builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM),
-            key=key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            ),
+            key=pem(key),
         )
 
 

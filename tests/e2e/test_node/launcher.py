@@ -1,13 +1,14 @@
 """Starts and stops a test node from Python, in a process of its own."""
 
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.e2e.process import ServerProcess
 from tests.e2e.test_node.images import ImageRoot, save_images
+from tests.servers.processes import Child
 
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 30.0
@@ -31,7 +32,7 @@ class NodeProcess:
         self.name = name
         self._kubeconfig = kubeconfig
         self._images = dict(images)
-        self._process: ServerProcess | None = None
+        self._process: Child | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -70,9 +71,9 @@ class NodeProcess:
             f"--images={images}",
             f"--name={self.name}",
         ]
-        self._process = ServerProcess("test node", command, self.log, cwd=REPOSITORY)
+        self._process = Child("test node", command, log=self.log, death_signal=signal.SIGTERM, cwd=REPOSITORY)
         try:
-            self._process.wait_until(ready.exists, START_TIMEOUT)
+            self._process.wait_until_ready(ready.exists, timeout=START_TIMEOUT)
         except BaseException:
             self.stop()
             raise
@@ -80,7 +81,7 @@ class NodeProcess:
     def stop(self) -> None:
         """Stop the node and all its containers; the pods' objects stay."""
         if self._process is not None:
-            self._process.stop(STOP_TIMEOUT)
+            self._process.stop(timeout=STOP_TIMEOUT)
             self._process = None
 
     def add_images(self, images: Mapping[str, ImageRoot]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from tests.e2e.certificates import CertificateAuthority
+from tests.e2e.certificates import CertificateDirectory
 from tests.e2e.test_node.container import Container
 
 CHUNK = 65536
@@ -27,7 +27,7 @@ async def log_server(address: str, directory: Path, client_ca: str | None, find:
         client_ca: the CA whose client certificates may read; None lets everybody on loopback read.
         find: looks a container up by namespace, pod and name.
     """
-    pair = CertificateAuthority(directory).issue_server("node", (address,))
+    pair = CertificateDirectory(directory).issue_server("node", (address,))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=client_ca)
     context.load_cert_chain(pair.certificate, pair.key)
     if client_ca is not None:
