@@ -26,7 +26,7 @@ from locus_operator.api.status import Claims
 from locus_operator.binding import Binding, binding_of, password_for
 from locus_operator.conditions import ConditionState, Failure, Retry, deletion_blocked, failure, success
 from locus_operator.constants import ConditionReason
-from locus_operator.errors import ProvisioningError, RefusedError, UnavailableError
+from locus_operator.errors import RefusedError, UnavailableError, UnsupportedError
 from locus_operator.names import RoleNames
 from locus_operator.provisioner import Action, Owner, Plan, Provisioner, Request
 from locus_operator.sources import Source, SourceData, required_secrets, resolve_secrets
@@ -56,10 +56,6 @@ TIMEOUT_SECONDS: Final = 60.0
 
 Progress = Callable[[int, Action], None]
 """Called after each action with its index, from 0."""
-
-
-class UnsupportedError(ProvisioningError):
-    """This version of the operator cannot do what the spec asks for: nothing is tried before the spec changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +247,7 @@ def _reconciled(spec: CheckpointStoreSpec, done: Plan, provisioner: Provisioner[
         login=login,
         claims=Claims.model_validate(provisioner.claims()),
         capabilities=_capabilities(connection),
-        conditions=success(spec, connection, login=login, note=getattr(provisioner, "note", "")),
+        conditions=success(spec, connection, login=login, note=provisioner.note),
     )
 
 

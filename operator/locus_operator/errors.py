@@ -1,6 +1,6 @@
-"""The three ways in which provisioning fails, each visible in a condition.
+"""The ways in which provisioning fails, each visible in a condition.
 
-`locus_operator.api.InvalidSpecError` is the fourth: the spec is wrong, and nothing is tried before it changes.
+One more is `locus_operator.api.InvalidSpecError`: the spec is wrong, and nothing is tried before it changes.
 """
 
 from __future__ import annotations
@@ -28,3 +28,7 @@ class UnavailableError(ProvisioningError):
 
     def __init__(self, message: str) -> None:
         super().__init__(ConditionReason.BACKEND_UNAVAILABLE, message)
+
+
+class UnsupportedError(ProvisioningError):
+    """This version of the operator cannot do what the spec asks for: nothing is tried before the spec changes."""

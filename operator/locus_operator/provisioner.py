@@ -169,3 +169,8 @@ class Provisioner(ABC, Generic[BackendT, ObservedT]):
     @abstractmethod
     def claims(self) -> dict[str, Any]:
         """Return what exists on the backend for this store, for `status.claims`; no secrets."""
+
+    @property
+    def note(self) -> str:
+        """What a person should know about the backend, once it was observed; may be empty."""
+        return ""
