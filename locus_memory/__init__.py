@@ -26,7 +26,7 @@ def checkpointer(
     *,
     state_type: Any = None,
     retry: RetryPolicy | None = None,
-    compression: bool = True,
+    compression: bool | None = None,
 ) -> BaseCheckpointer:
     """Make the checkpointer of the store that is bound to this process.
 
@@ -39,7 +39,7 @@ def checkpointer(
         state_type: What `load` returns; by default locus-sdk's `AgentState` where that is installed and was
             saved, else `dict`. See `locus_memory.codec.StateCodec`.
         retry: How long a call may take, and its pauses; 10 seconds by default.
-        compression: Compress states of 1 KiB and more.
+        compression: Compress states of 1 KiB and more; by default everywhere but in files, which are meant to be read.
 
     Raises:
         BindingNotFoundError: Nothing was found; the message says what was looked for and where.

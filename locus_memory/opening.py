@@ -12,7 +12,7 @@ from locus_memory.retry import RetryPolicy
 
 
 def open_checkpointer(
-    binding: Binding, *, state_type: Any = None, retry: RetryPolicy | None = None, compression: bool = True
+    binding: Binding, *, state_type: Any = None, retry: RetryPolicy | None = None, compression: bool | None = None
 ) -> BaseCheckpointer:
     """Make the checkpointer of a binding; see `locus_memory.checkpointer`.
 
@@ -30,7 +30,9 @@ def open_checkpointer(
             f"binding {binding.name!r} is of type {connection.type!r}, which this version of locus-memory has no "
             "backend for: install a newer one"
         ) from None
+    # Whether to compress by default is the backend's to say: files are meant to be read.
+    options = {} if compression is None else {"compression": compression}
     opened: BaseCheckpointer = backend.from_connection(
-        binding.connection, state_type=state_type, retry=retry, compression=compression
+        binding.connection, state_type=state_type, retry=retry, **options
     )
     return opened

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from locus_memory.errors import AuthenticationError, BackendUnavailableError, CheckpointError
+from locus_memory.errors import AuthenticationError, BackendUnavailableError, BindingError, CheckpointError
 
 T = TypeVar("T")
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +58,13 @@ class RetryPolicy:
                     try:
                         return await attempt(number)
                     except AuthenticationError:
-                        if not await refresh():
+                        if not await _refreshed(refresh):
                             raise
                     except CheckpointError as error:
                         if not error.retryable:
                             raise
                         last = error
-                        await refresh()
+                        await _refreshed(refresh)
                     pause = min(self.max_delay, self.base_delay * 2 ** min(number, 16))
                     await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, no secret
                     number += 1
@@ -70,3 +73,12 @@ class RetryPolicy:
             raise BackendUnavailableError(
                 f"{description}: the backend gave no answer within {self.deadline:g} s{reason}"
             ) from (last or timeout)
+
+
+async def _refreshed(refresh: Callable[[], Awaitable[bool]]) -> bool:
+    try:
+        return await refresh()
+    except BindingError as error:
+        # The call failed for another reason, which is what the caller has to hear.
+        _LOG.warning("the binding cannot be read again: %s", error)
+        return False

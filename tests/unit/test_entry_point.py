@@ -1,9 +1,12 @@
-"""`locus_memory.checkpointer` is a function beside a module of the same name."""
+"""`locus_memory.checkpointer`: a function beside a module of the same name, and its defaults."""
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import locus_memory
 
 
 @pytest.mark.parametrize(
@@ -26,3 +29,14 @@ def test_it_stays_a_function_whatever_was_imported_first(before: str) -> None:
         check=False,
     )
     assert (done.stdout, done.stderr) == ("MemoryCheckpointer\n", "")
+
+
+async def test_files_are_readable_unless_compression_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCUS_CHECKPOINT_URL", f"file://{tmp_path}")
+    state = {"note": "hello " * 1000}
+    await locus_memory.checkpointer().save(state, "plain")
+    await locus_memory.checkpointer(compression=True).save(state, "compressed")
+    assert state["note"] in (tmp_path / "plain.json").read_text()
+    assert state["note"] not in (tmp_path / "compressed.json").read_text()

@@ -5,7 +5,13 @@ import time
 
 import pytest
 
-from locus_memory.errors import AuthenticationError, BackendUnavailableError, CheckpointConflictError, CheckpointError
+from locus_memory.errors import (
+    AuthenticationError,
+    BackendUnavailableError,
+    BindingError,
+    CheckpointConflictError,
+    CheckpointError,
+)
 from locus_memory.retry import RetryPolicy
 
 QUICK = RetryPolicy(deadline=5, base_delay=0.001, max_delay=0.002)
@@ -60,6 +66,16 @@ async def test_a_rejected_login_is_tried_again_only_when_it_has_changed() -> Non
     assert unchanged.attempts == [0]
     changed = Backend(AuthenticationError("rejected"), changes=True)
     assert await changed.run() == 1
+
+
+async def test_a_binding_that_cannot_be_read_again_hides_no_other_error() -> None:
+    class Unreadable(Backend):
+        async def refresh(self) -> bool:
+            raise BindingError("connection.json is no JSON")
+
+    with pytest.raises(AuthenticationError, match="rejected"):
+        await Unreadable(AuthenticationError("rejected")).run()
+    assert await Unreadable(BackendUnavailableError("away")).run() == 1
 
 
 async def test_the_deadline_ends_an_outage_with_its_last_error() -> None:
