@@ -130,6 +130,13 @@ class Kubernetes:
         namespace = await _ask(f"get Namespace {name}", self._core.read_namespace(name))
         return dict((namespace.metadata.labels if namespace and namespace.metadata else None) or {})
 
+    async def namespace_is_ending(self, name: str) -> bool:
+        """Tell whether a namespace is being deleted, or gone: nothing can be created in it any more."""
+        namespace = await _ask(f"get Namespace {name}", self._core.read_namespace(name))
+        return namespace is None or (
+            namespace.metadata is not None and namespace.metadata.deletion_timestamp is not None
+        )
+
     async def store(self, namespace: str, name: str) -> Object | None:
         """Return a `CheckpointStore` as it is now, or None."""
         call = self._custom.get_namespaced_custom_object(GROUP, VERSION, namespace, STORE_PLURAL, name)

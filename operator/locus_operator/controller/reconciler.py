@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from locus_operator import engine, logs
 from locus_operator.api import CheckpointStore, CheckpointStoreStatus, InvalidSpecError, parse_store
+from locus_operator.api.store import DeletionPolicy
 from locus_operator.controller import events, status
 from locus_operator.controller.inputs import Fetcher, Inputs
 from locus_operator.controller.place import check_place
@@ -20,7 +21,7 @@ from locus_operator.controller.retries import Work, backoff_of, patient
 from locus_operator.engine import Failure, Progress
 from locus_operator.errors import ProvisioningError
 from locus_operator.kube import Kubernetes, Object, StoreIdentity
-from locus_operator.provisioner import Action, Plan
+from locus_operator.provisioner import Action
 from locus_operator.settings import Settings
 
 Poster = Callable[[Object, events.Event], None]
@@ -94,11 +95,11 @@ class Reconciler:
             if body is None or body["metadata"]["uid"] != store.uid:
                 return None
             try:
-                done = await self._release(store, body)
+                done = await self._release(store, body, work)
             except Exception as error:  # noqa: BLE001 - whatever it is, the object must not go
                 return await self._blocked(store, body, error, failures)
         if done is not None:
-            self._post(body, events.of_release(done))
+            self._post(body, done)
         return None
 
     async def abandon(self, store: StoreIdentity) -> None:
@@ -119,7 +120,7 @@ class Reconciler:
     async def _reconcile(self, store: StoreIdentity, work: Work) -> None:
         work.stay_asleep()
         async with work.lock, self._workers:
-            failure = await self._try(store)
+            failure = await self._try(store, work)
         work.failures = 0 if failure is None else work.failures + 1
         backoff = backoff_of(failure, self._settings) if failure is not None else None
         if backoff is not None and self._works.get(store.uid) is work:
@@ -132,14 +133,14 @@ class Reconciler:
         self._retries.add(task)  # the event loop itself keeps no reference
         task.add_done_callback(self._retries.discard)
 
-    async def _try(self, store: StoreIdentity) -> Failure | None:
+    async def _try(self, store: StoreIdentity, work: Work) -> Failure | None:
         """Reconcile once and report; returns what went wrong."""
         try:
             body = await self._kubernetes.store(store.namespace, store.name)
             if body is None or body["metadata"]["uid"] != store.uid or body["metadata"].get("deletionTimestamp"):
                 return None
             try:
-                await self._provision(store, body)
+                await self._provision(store, body, work)
             except Exception as error:  # noqa: BLE001 - each error becomes a condition
                 return await self._failed(store, body, error)
         except ProvisioningError as error:
@@ -148,7 +149,7 @@ class Reconciler:
             return engine.failure(error)
         return None
 
-    async def _provision(self, store: StoreIdentity, body: Object) -> None:
+    async def _provision(self, store: StoreIdentity, body: Object, work: Work) -> None:
         before, generation = status.read_status(body), int(body["metadata"]["generation"])
         parsed = parse_store(body)
         if parsed.spec.suspend:
@@ -160,6 +161,7 @@ class Reconciler:
         inputs.check_binding(name)
         started = await self._announce(store, before, inputs, generation)
         done = await engine.reconcile(inputs.request, progress=self._logged(store))
+        work.sources = {source: data for source, data in inputs.request.sources.items() if data is not None}
         await self._kubernetes.write_binding(store, name, done.binding, inputs.binding)
         await self._drop_renamed_binding(store, before, name)
         await self._write(store, started, status.succeeded(started, done, name, generation, _now()))
@@ -203,16 +205,24 @@ class Reconciler:
 
     # Releasing
 
-    async def _release(self, store: StoreIdentity, body: Object) -> Plan | None:
-        """Clean up; None when the store had nothing on any backend."""
+    async def _release(self, store: StoreIdentity, body: Object, work: Work) -> events.Event | None:
+        """Clean up; returns what there is to tell."""
+        claims = status.read_status(body).claims
         if status.read_status(body).backend is None:
             return None
         parsed: CheckpointStore = parse_store(body)
         spec = await self._fetcher.spec(parsed, deleting=True)
         if not engine.needs_release(spec):
             return None
-        inputs = await self._fetcher.inputs(store, parsed, spec)
-        return (await engine.release(inputs.request, progress=self._logged(store))).plan
+        request = (await self._fetcher.inputs(store, parsed, spec)).request
+        missing = [source for source, data in request.sources.items() if data is None]
+        if missing and await self._kubernetes.namespace_is_ending(store.namespace):
+            # The namespace has taken them along, and nobody can put them back.
+            if not work.sources.keys() >= set(missing) and spec.deletion_policy is not DeletionPolicy.DELETE:
+                self._logger(store).warning("let go: its namespace ended before its logins could be dropped")
+                return events.of_abandon(claims)
+            request = replace(request, sources={**request.sources, **work.sources})
+        return events.of_release((await engine.release(request, progress=self._logged(store))).plan)
 
     async def _blocked(self, store: StoreIdentity, body: Object, error: Exception, failures: int) -> Blocked:
         condition = engine.deletion_blocked(error)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from locus_operator.constants import ConditionReason
-from locus_operator.engine import Failure, Retry
+from locus_operator.engine import Failure, Retry, Source
 from locus_operator.settings import Settings
+from locus_operator.sources import SourceData
 
 _JITTER: Final = 0.2
 _MISSING: Final = {
@@ -65,10 +66,13 @@ class Work:
     Attributes:
         lock: Held by whoever works on the store.
         failures: Tries that have failed in a row.
+        sources: Secrets and ConfigMaps that the last reconcile was done with. They outlive their namespace here: it
+            takes them along before its stores could be released with them.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     failures: int = 0
+    sources: Mapping[Source, SourceData] = field(default_factory=dict, repr=False)
     _timer: asyncio.TimerHandle | None = None
 
     def wake_after(self, seconds: float, wake: Callable[[], None]) -> None:
