@@ -9,14 +9,16 @@ import pytest
 from tests.e2e.control_plane import REPOSITORY, ControlPlane
 from tests.e2e.test_node.images import ImageRoot
 from tests.e2e.test_node.launcher import NodeProcess
+from tests.servers.report import ServerReport
 
 TEST_IMAGE = "locus-memory:test"
 
 
 @pytest.fixture(scope="session")
-def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+def control_plane(tmp_path_factory: pytest.TempPathFactory, server_report: ServerReport) -> Iterator[ControlPlane]:
     """A running API server with its controllers; ``hack/control-plane`` builds it the first time."""
     with ControlPlane(tmp_path_factory.mktemp("control-plane")) as running:
+        server_report.started("control_plane", "Kubernetes API server", ".".join(map(str, running.version)))
         yield running
 
 

@@ -29,9 +29,10 @@ class ServerReport:
         """The line to print, None where no server ran."""
         if not self._labels:
             return None
-        parts = (
-            f"{label} ({count} test{'' if count == 1 else 's'})"
-            for fixture, label in self._labels.items()
-            for count in (self._tests[fixture],)
+        tests: Counter[str] = Counter()
+        for fixture, label in self._labels.items():
+            # Tests that need a server of their own count with those on the shared one.
+            tests[label] += self._tests[fixture]
+        return "real servers: " + ", ".join(
+            f"{label} ({count} test{'' if count == 1 else 's'})" for label, count in tests.items()
         )
-        return "real servers: " + ", ".join(parts)
