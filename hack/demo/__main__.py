@@ -8,12 +8,13 @@ import time
 from typing import Any
 
 from hack.demo.screen import Screen
-from hack.demo.stage import POSTGRESQL_ADMIN, Stage
+from hack.demo.stage import Stage
 from tests.e2e.control_plane import REPOSITORY
 
 NAMESPACE = "agents"
 AGENTS = ("agent-postgresql", "agent-redis")
-SECRET_ARGUMENT = "--from-literal=password="
+APPLIED = "applied: "
+"""How the controller's log line about an action begins."""
 
 
 class CommandError(RuntimeError):
@@ -39,12 +40,10 @@ class Story:
         """The operator needs logins to provision with; agents never see them."""
         self._screen.heading("A platform engineer hands over two logins to provision with")
         self._kubectl("apply", "-f", "examples/01-namespace.yaml")
-        for name, user, password in (
-            ("postgresql-admin", POSTGRESQL_ADMIN, self._stage.postgresql_password),
-            ("redis-admin", "default", self._stage.redis_password),
-        ):
-            login = (f"--from-literal=username={user}", f"{SECRET_ARGUMENT}{password}")
-            self._kubectl("create", "secret", "generic", name, "-n", NAMESPACE, *login)
+        for name in ("postgresql-admin", "redis-admin"):
+            # A password among a command's arguments would be seen by everybody on the machine.
+            login = self._stage.logins[name].relative_to(REPOSITORY)
+            self._kubectl("create", "secret", "generic", name, "-n", NAMESPACE, f"--from-env-file={login}")
 
     def deploy(self) -> None:
         """Stores and agents in one command."""
@@ -72,17 +71,23 @@ class Story:
         """What the operator did."""
         self._screen.heading("What the operator did for it")
         self._kubectl("get", "cps", "-n", NAMESPACE)
-        events = ("get", "events", "-n", NAMESPACE, "--field-selector=involvedObject.kind=CheckpointStore")
-        self._kubectl(*events)
-        found = json.loads(self._run([*events, "-o", "json"]))["items"]
-        for event in sorted(found, key=lambda each: str(each["involvedObject"]["name"])):
-            if event["reason"] == "Provisioned":
-                self._screen.note(f"\nThe plan that was applied for {event['involvedObject']['name']}:")
-                self._screen.numbered(event["message"].split("; "))
+        self._kubectl("get", "events", "-n", NAMESPACE, "--field-selector=involvedObject.kind=CheckpointStore")
+        for store, actions in sorted(self._applied().items()):
+            self._screen.note(f"\nThe plan that was applied for {store}:")
+            self._screen.numbered(actions)
         self._screen.note(
             "\nThe agents use logins that can read and write their rows and nothing else. examples/agent.py has one "
             "line for all of it:\ncheckpointer=locus_memory.checkpointer()"
         )
+
+    def _applied(self) -> dict[str, list[str]]:
+        """Actions by store, from the controller's log: an Event has no room for all of them."""
+        found: dict[str, list[str]] = {}
+        for line in self._stage.controller_log.read_text().splitlines():
+            entry = json.loads(line) if line.startswith("{") else {"message": line}
+            if entry["message"].startswith(APPLIED):
+                found.setdefault(entry["store"], []).append(entry["message"].removeprefix(APPLIED))
+        return found
 
     def _wait_for_rollout(self) -> None:
         for agent in AGENTS:
@@ -103,8 +108,7 @@ class Story:
 
     def _kubectl(self, *arguments: str, output: bool = True) -> str:
         """Run a command that the audience sees."""
-        shown = [f"{SECRET_ARGUMENT}..." if each.startswith(SECRET_ARGUMENT) else each for each in arguments]
-        with self._screen.command(["kubectl", *shown]):
+        with self._screen.command(["kubectl", *arguments]):
             text = self._run(arguments)
         if output:
             self._screen.output(text)

@@ -36,9 +36,9 @@ class Stage:
 
     Attributes:
         control_plane: the Kubernetes API.
-        postgresql_password: of the login that the operator provisions PostgreSQL with.
-        redis_password: the same for Redis.
+        logins: files with the logins that the operator provisions with, by the name of the Secret made of them.
         logs: where all logs are.
+        controller_log: that of the controller, JSON lines.
     """
 
     def __init__(self, directory: Path, screen: Screen) -> None:
@@ -47,8 +47,8 @@ class Stage:
         self._stack = ExitStack()
         self.control_plane = ControlPlane(directory)
         self.logs = self.control_plane.log_directory
-        self.postgresql_password = secrets.token_urlsafe(16)
-        self.redis_password = ""
+        self.controller_log = self.logs / "controller.log"
+        self.logins: dict[str, Path] = {}
 
     def start(self) -> None:
         """Start everything; what was started stays until `stop`."""
@@ -90,13 +90,21 @@ class Stage:
         server = PostgreSQLServer(log=self.logs / "postgresql.log", durable=False)
         self._stack.callback(server.close)
         server.start(POSTGRESQL_PORT)
-        server.create_database(DATABASE).create_admin(POSTGRESQL_ADMIN, self.postgresql_password)
+        password = secrets.token_urlsafe(16)
+        server.create_database(DATABASE).create_admin(POSTGRESQL_ADMIN, password)
+        self._write_login("postgresql-admin", POSTGRESQL_ADMIN, password)
 
     def _start_redis(self) -> None:
         server = RedisServer(log=self.logs / "valkey.log", aclfile=True)
         self._stack.callback(server.close)
         server.start(REDIS_PORT)
-        self.redis_password = server.password
+        self._write_login("redis-admin", "default", server.password)
+
+    def _write_login(self, name: str, user: str, password: str) -> None:
+        path = self._directory / f"{name}.env"
+        path.touch(mode=0o600)
+        path.write_text(f"username={user}\npassword={password}\n")
+        self.logins[name] = path
 
     def _start_operator(self) -> None:
         kubeconfig = install(self.control_plane)
@@ -104,7 +112,7 @@ class Stage:
         self._stack.callback(webhook.stop)
         webhook.start()
         webhook.register()
-        controller = Controller(kubeconfig, self.logs / "controller.log", {"log_format": "text"})
+        controller = Controller(kubeconfig, self.controller_log)
         self._stack.callback(controller.stop)
         controller.start()
 
