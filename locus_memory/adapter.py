@@ -90,7 +90,7 @@ class StorageBackendAdapter(BaseCheckpointer):
                 if number == 0 or not await self._is_latest(checkpoint):
                     raise
 
-        await self._retry.run(attempt, self._storage.refresh, f"save of thread {thread_id!r}")
+        await self._retry.run(attempt, self._storage, f"save of thread {thread_id!r}")
         return checkpoint.checkpoint_id
 
     async def _is_latest(self, checkpoint: NewCheckpoint) -> bool:
@@ -178,7 +178,7 @@ class StorageBackendAdapter(BaseCheckpointer):
                     raise
                 return True
 
-        return await self._retry.run(attempt, self._storage.refresh, f"copy of thread {source_thread_id!r}")
+        return await self._retry.run(attempt, self._storage, f"copy of thread {source_thread_id!r}")
 
     async def _same_latest(self, thread_id: str, other_thread_id: str) -> bool:
         one, other = await self._storage.get(thread_id), await self._storage.get(other_thread_id)
@@ -213,7 +213,7 @@ class StorageBackendAdapter(BaseCheckpointer):
 
     async def _call(self, verb: str, thread_id: str | None, operation: Callable[[], Awaitable[T]]) -> T:
         description = verb if thread_id is None else f"{verb} of thread {thread_id!r}"
-        return await self._retry.run(lambda _: operation(), self._storage.refresh, description)
+        return await self._retry.run(lambda _: operation(), self._storage, description)
 
     def _require(self, capability: str) -> None:
         if not getattr(self.capabilities, capability):

@@ -7,13 +7,24 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from locus_memory.errors import AuthenticationError, BackendUnavailableError, BindingError, CheckpointError
 
 T = TypeVar("T")
 
 _LOG = logging.getLogger(__name__)
+
+
+class Refreshable(Protocol):
+    """Connection parameters that may change; `locus_memory.storage.StorageBackend` has them."""
+
+    @property
+    def connection_version(self) -> int:
+        """How often they have changed."""
+
+    async def refresh(self) -> None:
+        """Read them again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +47,15 @@ class RetryPolicy:
     async def run(
         self,
         attempt: Callable[[int], Awaitable[T]],
-        refresh: Callable[[], Awaitable[bool]],
+        connection: Refreshable,
         description: str,
     ) -> T:
         """Call `attempt(number)` until it succeeds, fails for good, or the deadline passes.
 
         Args:
             attempt: One try; gets 0, 1, 2, …
-            refresh: Reads the connection parameters again and tells whether they changed: a rejected login is
-                worth another try only then.
+            connection: Read again after each failure; a rejected login is worth another try only when it has
+                changed since the attempt began, whoever noticed.
             description: What is being done, for the message of the timeout.
 
         Raises:
@@ -55,16 +66,18 @@ class RetryPolicy:
         try:
             async with asyncio.timeout(self.deadline):
                 while True:
+                    version = connection.connection_version
                     try:
                         return await attempt(number)
                     except AuthenticationError:
-                        if not await _refreshed(refresh):
+                        await _refresh(connection)
+                        if connection.connection_version == version:
                             raise
                     except CheckpointError as error:
                         if not error.retryable:
                             raise
                         last = error
-                        await _refreshed(refresh)
+                        await _refresh(connection)
                     pause = min(self.max_delay, self.base_delay * 2 ** min(number, 16))
                     await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, no secret
                     number += 1
@@ -75,10 +88,9 @@ class RetryPolicy:
             ) from (last or timeout)
 
 
-async def _refreshed(refresh: Callable[[], Awaitable[bool]]) -> bool:
+async def _refresh(connection: Refreshable) -> None:
     try:
-        return await refresh()
+        await connection.refresh()
     except BindingError as error:
         # The call failed for another reason, which is what the caller has to hear.
         _LOG.warning("the binding cannot be read again: %s", error)
-        return False

@@ -146,9 +146,13 @@ class StorageBackend(ABC):
         """Delete checkpoints written before the given time; return how many."""
         raise NotImplementedError
 
-    async def refresh(self) -> bool:
-        """Read the connection parameters again; tell whether they changed (clients are then made anew)."""
-        return False
+    @property
+    def connection_version(self) -> int:
+        """How often the connection parameters have changed: a call uses those of the version it began with."""
+        return 0
+
+    async def refresh(self) -> None:  # noqa: B027 - most backends in tests have nothing to read
+        """Read the connection parameters again; where they changed, later calls use the new ones."""
 
     @abstractmethod
     async def close(self) -> None:

@@ -54,6 +54,7 @@ class FileBackend(StorageBackend):
 
     def __init__(self, directory: str | os.PathLike[str] | Callable[[], FileConnection]) -> None:
         self._source = directory if callable(directory) else None
+        self._version = 0
         self._workers = _Workers(_path(directory().directory if callable(directory) else directory))
 
     @property
@@ -119,14 +120,17 @@ class FileBackend(StorageBackend):
             )
         return deleted
 
-    async def refresh(self) -> bool:
+    @property
+    def connection_version(self) -> int:
+        return self._version
+
+    async def refresh(self) -> None:
         if self._source is None:
-            return False
+            return
         path = _path((await asyncio.to_thread(self._source)).directory)
-        changed = path != self._workers.directory.path
-        if changed:
+        if path != self._workers.directory.path:
             self._workers = _Workers(path)
-        return changed
+            self._version += 1
 
     async def close(self) -> None:
         """Do nothing: no file stays open between calls, and idle worker threads serve the next event loop."""

@@ -156,10 +156,13 @@ class PostgreSQLBackend(StorageBackend):
                 deleted += count
         return deleted
 
-    async def refresh(self) -> bool:
+    @property
+    def connection_version(self) -> int:
+        return self._clients.version
+
+    async def refresh(self) -> None:
         # The source may be a file on a slow volume.
-        connection = await asyncio.to_thread(self._source)
-        return await self._clients.use(connection)
+        self._clients.use(await asyncio.to_thread(self._source))
 
     async def close(self) -> None:
         await self._clients.close()

@@ -75,8 +75,9 @@ class Client:
 class _Loop:
     """What belongs to one event loop."""
 
-    def __init__(self, pool: ConnectionPool) -> None:
+    def __init__(self, pool: ConnectionPool, version: int) -> None:
         self.pool = pool
+        self.version = version
         self.preparing = asyncio.Lock()
 
 
@@ -85,6 +86,7 @@ class Clients:
 
     def __init__(self, connection: PostgreSQLConnection) -> None:
         self.connection = connection
+        self.version = 0
         self._statements = Statements(connection.schema_name)
         self._prepared = connection.tables == "provisioned"
         self._loops: PerLoop[_Loop] = PerLoop(self._open, self._close, lambda loop: loop.pool.close())
@@ -93,20 +95,21 @@ class Clients:
     async def client(self) -> AsyncIterator[Client]:
         """Lend a client; psycopg's errors become this library's."""
         loop = self._loops.get()
+        if loop.version != self.version:
+            await self._loops.close()
+            loop = self._loops.get()
         with _translated(self.connection):
             if not self._prepared:
                 await self._prepare(loop)
             async with loop.pool.connection() as connection:
                 yield Client(connection, self._statements)
 
-    async def use(self, connection: PostgreSQLConnection) -> bool:
-        """Go over to a changed document; tell whether it has changed."""
-        if connection == self.connection:
-            return False
-        self.connection = connection
-        self._statements = Statements(connection.schema_name)
-        await self.close()
-        return True
+    def use(self, connection: PostgreSQLConnection) -> None:
+        """Go over to a document, if it is another one; each event loop does when it next wants a client."""
+        if connection != self.connection:
+            self.connection = connection
+            self.version += 1
+            self._statements = Statements(connection.schema_name)
 
     async def close(self) -> None:
         """Close the running loop's connections."""
@@ -119,7 +122,7 @@ class Clients:
             with _certificates_file(connection.ca) as ca_file:
                 return await InterruptibleConnection.connect(**_parameters(connection, ca_file), autocommit=True)
 
-        return _Loop(ConnectionPool(connect, connection.pool_max_size))
+        return _Loop(ConnectionPool(connect, connection.pool_max_size), self.version)
 
     async def _close(self, loop: _Loop) -> None:
         loop.pool.close()

@@ -176,9 +176,13 @@ class RedisBackend(StorageBackend):
             deleted += page
         return deleted
 
-    async def refresh(self) -> bool:
+    @property
+    def connection_version(self) -> int:
+        return self._client.version
+
+    async def refresh(self) -> None:
         # The source may be a file on a slow volume.
-        return await self._client.use(await asyncio.to_thread(self._source))
+        self._client.use(await asyncio.to_thread(self._source))
 
     async def close(self) -> None:
         await self._client.close()

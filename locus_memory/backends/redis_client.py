@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from redis import exceptions
@@ -26,18 +27,33 @@ from locus_memory.loops import PerLoop
 _CONNECT_TIMEOUT_SECONDS = 5
 
 
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """What belongs to one event loop."""
+
+    redis: Redis
+    version: int
+
+
 class Client:
     """Runs scripts on the server; makes one redis-py client per event loop."""
 
     def __init__(self, connection: RedisConnection) -> None:
         _require_standalone(connection)
         self.connection = connection
+        self.version = 0
         # The sockets of a client whose loop is gone close when it is collected: nothing else needs a release.
-        self._clients: PerLoop[Redis] = PerLoop(lambda: _redis(self.connection), Redis.aclose, lambda client: None)
+        self._loops: PerLoop[_Loop] = PerLoop(
+            lambda: _Loop(_redis(self.connection), self.version), lambda loop: loop.redis.aclose(), lambda loop: None
+        )
 
     async def run(self, script: Script, *arguments: str | bytes | int) -> Any:
         """Run a script; `arguments` follow the key prefix."""
-        execute: Callable[..., Awaitable[Any]] = self._clients.get().execute_command
+        loop = self._loops.get()
+        if loop.version != self.version:
+            await self._loops.close()
+            loop = self._loops.get()
+        execute: Callable[..., Awaitable[Any]] = loop.redis.execute_command
         with _translated(self.connection):
             try:
                 return await execute("EVALSHA", script.digest, 0, self.connection.key_prefix, *arguments)
@@ -45,18 +61,16 @@ class Client:
                 # The server has restarted, or never saw it; EVAL makes it known.
                 return await execute("EVAL", script.text, 0, self.connection.key_prefix, *arguments)
 
-    async def use(self, connection: RedisConnection) -> bool:
-        """Go over to a changed document; tell whether it has changed."""
-        if connection == self.connection:
-            return False
-        _require_standalone(connection)
-        self.connection = connection
-        await self.close()
-        return True
+    def use(self, connection: RedisConnection) -> None:
+        """Go over to a document, if it is another one; each event loop does when it next runs a script."""
+        if connection != self.connection:
+            _require_standalone(connection)
+            self.connection = connection
+            self.version += 1
 
     async def close(self) -> None:
         """Close the running loop's connections."""
-        await self._clients.close()
+        await self._loops.close()
 
 
 def _require_standalone(connection: RedisConnection) -> None:

@@ -23,6 +23,7 @@ class Backend:
     def __init__(self, *errors: CheckpointError, changes: bool = False) -> None:
         self.errors = list(errors)
         self.changes = changes
+        self.connection_version = 0
         self.attempts: list[int] = []
         self.refreshed = 0
 
@@ -32,12 +33,12 @@ class Backend:
             raise self.errors.pop(0)
         return number
 
-    async def refresh(self) -> bool:
+    async def refresh(self) -> None:
         self.refreshed += 1
-        return self.changes
+        self.connection_version += self.changes
 
     async def run(self, policy: RetryPolicy = QUICK) -> int:
-        return await policy.run(self.attempt, self.refresh, "save of thread 't'")
+        return await policy.run(self.attempt, self, "save of thread 't'")
 
 
 async def test_a_success_is_returned_at_once() -> None:
@@ -68,9 +69,19 @@ async def test_a_rejected_login_is_tried_again_only_when_it_has_changed() -> Non
     assert await changed.run() == 1
 
 
+async def test_a_login_that_somebody_else_found_changed_is_tried_again() -> None:
+    class Shared(Backend):
+        async def attempt(self, number: int) -> int:
+            if number == 0:
+                self.connection_version += 1  # another caller was rejected as well, and read the binding first
+            return await super().attempt(number)
+
+    assert await Shared(AuthenticationError("rejected")).run() == 1
+
+
 async def test_a_binding_that_cannot_be_read_again_hides_no_other_error() -> None:
     class Unreadable(Backend):
-        async def refresh(self) -> bool:
+        async def refresh(self) -> None:
             raise BindingError("connection.json is no JSON")
 
     with pytest.raises(AuthenticationError, match="rejected"):
@@ -93,7 +104,7 @@ async def test_the_deadline_ends_a_call_that_hangs() -> None:
         await asyncio.Event().wait()
 
     with pytest.raises(BackendUnavailableError, match="no answer within"):
-        await RetryPolicy(deadline=0.05).run(hang, Backend().refresh, "load")
+        await RetryPolicy(deadline=0.05).run(hang, Backend(), "load")
 
 
 async def test_a_cancelled_caller_is_cancelled_and_not_told_of_an_outage() -> None:
@@ -103,7 +114,7 @@ async def test_a_cancelled_caller_is_cancelled_and_not_told_of_an_outage() -> No
         started.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(QUICK.run(hang, Backend().refresh, "load"))
+    task = asyncio.create_task(QUICK.run(hang, Backend(), "load"))
     await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
