@@ -163,7 +163,7 @@ class TestDemo:
         assert demo.output.count('agent: Your trip to Tokyo. You told me: "I\'m planning a trip to Tokyo."') == 2
         for shown in ("$ kubectl apply -f examples/\n", "$ kubectl get cps -n agents\n", "Provisioned", "create table"):
             assert shown in demo.output
-        assert "password=..." in demo.output
+        assert "password" not in demo.output.replace("set password of", "")
         assert {"kube-apiserver", "etcd", "postgres", "valkey-server"} <= demo.programs
         assert demo.left() == []
         assert not DEMO_DIRECTORY.exists()

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def rotation_on_postgresql(postgresql_database: Database, tmp_path: Path) -> Rot
 
 
 @pytest.fixture
-def rotation_on_redis(redis_url: str, redis_server: RedisServer, tmp_path: Path) -> Rotation:
+def rotation_on_redis(redis_url: str, redis_server: RedisServer, tmp_path: Path) -> Iterator[Rotation]:
     with redis_server.client() as client:
         for login in ("old", "new"):
             client.acl_setuser(login, enabled=True, passwords=["+secret"], keys=["*"], categories=["+@all"])
@@ -85,7 +85,8 @@ def rotation_on_redis(redis_url: str, redis_server: RedisServer, tmp_path: Path)
         with redis_server.client() as client:
             client.acl_deluser("old")
 
-    return Rotation(bound(tmp_path, document), on_server, lambda: write(tmp_path, document | {"username": "new"}))
+    yield Rotation(bound(tmp_path, document), on_server, lambda: write(tmp_path, document | {"username": "new"}))
+    redis_server.reset()  # others count its users
 
 
 @pytest.fixture(params=["rotation_on_postgresql", "rotation_on_redis"])

@@ -78,7 +78,8 @@ class _Requests:
         if self._running:
             self._none_left.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._none_left.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await self._none_left.wait()
 
     async def readyz(self, _: web.Request) -> web.Response:
         if self._stop.is_set():

@@ -144,7 +144,8 @@ class Container:
         if grace > 0:
             process.send_signal(signal.SIGTERM)
             try:
-                await asyncio.wait_for(over.wait(), grace)
+                async with asyncio.timeout(grace):
+                    await over.wait()
             except TimeoutError:
                 self.kill()
         else:
@@ -243,7 +244,8 @@ class Container:
             except MissingError as error:
                 await self._report_waiting("CreateContainerConfigError", str(error), event="Failed")
             try:  # images have no change to wait for
-                await asyncio.wait_for(self._context.objects.changed(), 1)
+                async with asyncio.timeout(1):
+                    await self._context.objects.changed()
             except TimeoutError:
                 continue
 

@@ -149,8 +149,10 @@ class PodWorker:
     async def _refresh(self) -> None:
         """Follow Secrets, ConfigMaps and the pod's own labels while the pod lives."""
         while True:
+            # Not `wait_for`: before Python 3.12 it loses a cancellation that comes together with the change.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.objects.changed(), REFRESH_SECONDS)
+                async with asyncio.timeout(REFRESH_SECONDS):
+                    await self.objects.changed()
             try:
                 await self.volumes.refresh(self.pod)
             except MissingError:
