@@ -10,11 +10,9 @@ import json
 import re
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 from collections.abc import Iterable
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +20,7 @@ from typing import Any, Self
 import yaml
 
 from tests.e2e.certificates import CertificateDirectory, KeyPair
-from tests.servers.processes import Child
+from tests.servers.processes import Child, free_port
 
 HOST = "127.0.0.1"
 START_TIMEOUT = 60.0
@@ -47,12 +45,11 @@ def find_binaries() -> Path:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ``count`` different TCP ports that are free on loopback now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+    """Return ``count`` different TCP ports that are free on loopback now, as `free_port` picks them."""
+    ports: set[int] = set()
+    while len(ports) < count:
+        ports.add(free_port())
+    return list(ports)
 
 
 class ControlPlane:
