@@ -29,25 +29,39 @@ class PerLoop(Generic[T]):
         self._create = create
         self._close = close
         self._abandon = abandon
-        self._clients: dict[asyncio.AbstractEventLoop, T] = {}
+        self.version = 0
+        """How often `renew` was called."""
+        self._clients: dict[asyncio.AbstractEventLoop, tuple[int, T]] = {}
         self._lock = threading.Lock()
 
     def get(self) -> T:
         """Return the running loop's client, made on first use."""
         loop = asyncio.get_running_loop()
-        client = self._clients.get(loop)
-        if client is not None:
-            return client
+        made = self._clients.get(loop)
+        if made is not None:
+            return made[1]
         with self._lock:
-            ended = [(known, self._clients.pop(known)) for known in list(self._clients) if known.is_closed()]
-            client = self._clients[loop] = self._create()
+            ended = [self._clients.pop(known) for known in list(self._clients) if known.is_closed()]
+            # The version first: a client that `renew` overtakes is replaced once more, never kept.
+            made = self._clients[loop] = (self.version, self._create())
         for _, orphan in ended:
             self._abandon(orphan)
-        return client
+        return made[1]
+
+    def renew(self) -> None:
+        """Have every loop make a new client when it next asks for its current one."""
+        self.version += 1
+
+    async def current(self) -> T:
+        """Like `get`, after closing a client that was made before the last `renew`."""
+        made = self._clients.get(asyncio.get_running_loop())
+        if made is not None and made[0] != self.version:
+            await self.close()
+        return self.get()
 
     async def close(self) -> None:
         """Close the running loop's client, if it has one; the next `get` makes a new one."""
         with self._lock:
-            client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await self._close(client)
+            made = self._clients.pop(asyncio.get_running_loop(), None)
+        if made is not None:
+            await self._close(made[1])

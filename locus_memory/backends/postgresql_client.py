@@ -75,9 +75,8 @@ class Client:
 class _Loop:
     """What belongs to one event loop."""
 
-    def __init__(self, pool: ConnectionPool, version: int) -> None:
+    def __init__(self, pool: ConnectionPool) -> None:
         self.pool = pool
-        self.version = version
         self.preparing = asyncio.Lock()
 
 
@@ -86,18 +85,19 @@ class Clients:
 
     def __init__(self, connection: PostgreSQLConnection) -> None:
         self.connection = connection
-        self.version = 0
         self._statements = Statements(connection.schema_name)
         self._prepared = connection.tables == "provisioned"
         self._loops: PerLoop[_Loop] = PerLoop(self._open, self._close, lambda loop: loop.pool.close())
 
+    @property
+    def version(self) -> int:
+        """How often the document has changed."""
+        return self._loops.version
+
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
         """Lend a client; psycopg's errors become this library's."""
-        loop = self._loops.get()
-        if loop.version != self.version:
-            await self._loops.close()
-            loop = self._loops.get()
+        loop = await self._loops.current()
         with _translated(self.connection):
             if not self._prepared:
                 await self._prepare(loop)
@@ -108,8 +108,8 @@ class Clients:
         """Go over to a document, if it is another one; each event loop does when it next wants a client."""
         if connection != self.connection:
             self.connection = connection
-            self.version += 1
             self._statements = Statements(connection.schema_name)
+            self._loops.renew()
 
     async def close(self) -> None:
         """Close the running loop's connections."""
@@ -122,7 +122,7 @@ class Clients:
             with _certificates_file(connection.ca) as ca_file:
                 return await InterruptibleConnection.connect(**_parameters(connection, ca_file), autocommit=True)
 
-        return _Loop(ConnectionPool(connect, connection.pool_max_size), self.version)
+        return _Loop(ConnectionPool(connect, connection.pool_max_size))
 
     async def _close(self, loop: _Loop) -> None:
         loop.pool.close()

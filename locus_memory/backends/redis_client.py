@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from redis import exceptions
@@ -27,33 +26,23 @@ from locus_memory.loops import PerLoop
 _CONNECT_TIMEOUT_SECONDS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class _Loop:
-    """What belongs to one event loop."""
-
-    redis: Redis
-    version: int
-
-
 class Client:
     """Runs scripts on the server; makes one redis-py client per event loop."""
 
     def __init__(self, connection: RedisConnection) -> None:
         _require_standalone(connection)
         self.connection = connection
-        self.version = 0
         # The sockets of a client whose loop is gone close when it is collected: nothing else needs a release.
-        self._loops: PerLoop[_Loop] = PerLoop(
-            lambda: _Loop(_redis(self.connection), self.version), lambda loop: loop.redis.aclose(), lambda loop: None
-        )
+        self._loops: PerLoop[Redis] = PerLoop(lambda: _redis(self.connection), Redis.aclose, lambda client: None)
+
+    @property
+    def version(self) -> int:
+        """How often the document has changed."""
+        return self._loops.version
 
     async def run(self, script: Script, *arguments: str | bytes | int) -> Any:
         """Run a script; `arguments` follow the key prefix."""
-        loop = self._loops.get()
-        if loop.version != self.version:
-            await self._loops.close()
-            loop = self._loops.get()
-        execute: Callable[..., Awaitable[Any]] = loop.redis.execute_command
+        execute: Callable[..., Awaitable[Any]] = (await self._loops.current()).execute_command
         with _translated(self.connection):
             try:
                 return await execute("EVALSHA", script.digest, 0, self.connection.key_prefix, *arguments)
@@ -66,7 +55,7 @@ class Client:
         if connection != self.connection:
             _require_standalone(connection)
             self.connection = connection
-            self.version += 1
+            self._loops.renew()
 
     async def close(self) -> None:
         """Close the running loop's connections."""
