@@ -7,7 +7,7 @@ agent = Agent(model=..., tools=[...], checkpointer=locus_memory.checkpointer())
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from locus_memory._version import __version__
 
@@ -16,18 +16,12 @@ from locus_memory._version import __version__
 from locus_memory.checkpointer import BaseCheckpointer
 
 if TYPE_CHECKING:
-    from locus_memory.retry import RetryPolicy
+    from locus_memory.adapter import AdapterOptions
 
 __all__ = ["BaseCheckpointer", "__version__", "checkpointer"]
 
 
-def checkpointer(
-    store: str | None = None,
-    *,
-    state_type: Any = None,
-    retry: RetryPolicy | None = None,
-    compression: bool | None = None,
-) -> BaseCheckpointer:
+def checkpointer(store: str | None = None, **options: Unpack[AdapterOptions]) -> BaseCheckpointer:
     """Make the checkpointer of the store that is bound to this process.
 
     Looked for, in this order: `store`, `$LOCUS_CHECKPOINT_STORE`, the only binding below
@@ -36,10 +30,7 @@ def checkpointer(
 
     Args:
         store: Name of the `CheckpointStore`, where several are bound.
-        state_type: What `load` returns; by default locus-sdk's `AgentState` where that is installed and was
-            saved, else `dict`. See `locus_memory.codec.StateCodec`.
-        retry: How long a call may take, and its pauses; 10 seconds by default.
-        compression: Compress states of 1 KiB and more; by default everywhere but in files, which are meant to be read.
+        options: `state_type`, `retry`, `compression`, `encryption_key`; see `locus_memory.adapter.AdapterOptions`.
 
     Raises:
         BindingNotFoundError: Nothing was found; the message says what was looked for and where.
@@ -51,4 +42,4 @@ def checkpointer(
     from locus_memory.opening import open_checkpointer
 
     binding = find_binding(store)
-    return open_checkpointer(binding, state_type=state_type, retry=retry, compression=compression)
+    return open_checkpointer(binding, **options)

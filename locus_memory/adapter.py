@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from pydantic import JsonValue
 
 from locus_memory.checkpointer import UNCHECKED, BaseCheckpointer, CheckpointerCapabilities, Unchecked
 from locus_memory.codec import StateCodec
-from locus_memory.errors import CheckpointConflictError, CorruptCheckpointError, InvalidArgumentError
+from locus_memory.encryption import EncryptionKeys
+from locus_memory.errors import (
+    CheckpointConflictError,
+    CorruptCheckpointError,
+    InvalidArgumentError,
+    UnknownEncryptionKeyError,
+)
 from locus_memory.retry import RetryPolicy
 from locus_memory.storage import CheckpointSummary, NewCheckpoint, StorageBackend
 from locus_memory.text import searchable_text, words
@@ -29,14 +37,30 @@ MAX_METADATA_NESTING = 64
 """Upper bound of the levels of lists and objects in metadata: every parser takes them, whatever is around them."""
 
 
+class AdapterOptions(TypedDict, total=False):
+    """What every checkpointer takes, whatever its backend.
+
+    Attributes:
+        state_type: What `load` returns. By default what was locus-sdk's `AgentState` comes back as such where
+            locus-sdk is installed, and everything else as a `dict`. See `locus_memory.codec.StateCodec`.
+        retry: How long a call may take, and its pauses; 10 seconds by default.
+        compression: Compress states of 1 KiB and more; by default everywhere but in files, which are meant to be read.
+        encryption_key: Encrypt states with AES-256-GCM: 32 bytes or their base64 text. Of several keys the first
+            encrypts and all decrypt. Metadata and ids stay readable. See `locus_memory.encryption`.
+    """
+
+    state_type: Any
+    retry: RetryPolicy | None
+    compression: bool | None
+    encryption_key: EncryptionKeys | None
+
+
 class StorageBackendAdapter(BaseCheckpointer):
     """A checkpointer on any storage backend: encodes states, checks arguments, retries within a deadline.
 
     Args:
         storage: Where the checkpoints go.
-        state_type: What `load` returns; see `locus_memory.codec.StateCodec`.
-        retry: Deadline and pauses; 10 seconds by default.
-        compression: Compress states of 1 KiB and more.
+        state_type, retry, compression, encryption_key: See `AdapterOptions`.
     """
 
     def __init__(
@@ -45,10 +69,15 @@ class StorageBackendAdapter(BaseCheckpointer):
         *,
         state_type: Any = None,
         retry: RetryPolicy | None = None,
-        compression: bool = True,
+        compression: bool | None = None,
+        encryption_key: EncryptionKeys | None = None,
     ) -> None:
         self._storage = storage
-        self._codec = StateCodec(state_type, compression=compression)
+        self._codec = StateCodec(
+            state_type,
+            compression=storage.compresses if compression is None else compression,
+            encryption_key=encryption_key,
+        )
         self._retry = retry or RetryPolicy()
 
     @property
@@ -58,7 +87,10 @@ class StorageBackendAdapter(BaseCheckpointer):
 
     @property
     def capabilities(self) -> CheckpointerCapabilities:
-        return self._storage.capabilities
+        capabilities = self._storage.capabilities
+        if capabilities.search and self._codec.encrypts and self._storage.stores_text:
+            return replace(capabilities, search=False)
+        return capabilities
 
     async def save(
         self,
@@ -74,11 +106,13 @@ class StorageBackendAdapter(BaseCheckpointer):
             _check_id("checkpoint_id", checkpoint_id)
         if isinstance(expected_checkpoint_id, str):
             _check_id("expected_checkpoint_id", expected_checkpoint_id)
+        payload = self._codec.encode(state)
         checkpoint = NewCheckpoint(
             thread_id=thread_id,
             checkpoint_id=checkpoint_id or uuid.uuid4().hex,
-            payload=self._codec.encode(state),
+            payload=payload,
             metadata=_checked_metadata(metadata),
+            text=None if self._codec.encrypts else lambda: self._text_of(payload),
         )
 
         async def attempt(number: int) -> None:
@@ -107,11 +141,18 @@ class StorageBackendAdapter(BaseCheckpointer):
         if stored is None:
             return None
         try:
-            return self._codec.decode(stored.payload)
+            return await self._decode(stored.payload)
         except CorruptCheckpointError as error:
-            raise CorruptCheckpointError(
-                f"thread {thread_id!r}, checkpoint {stored.summary.checkpoint_id!r}: {error}"
-            ) from error
+            raise type(error)(f"thread {thread_id!r}, checkpoint {stored.summary.checkpoint_id!r}: {error}") from error
+
+    async def _decode(self, payload: bytes) -> Any:
+        try:
+            return self._codec.decode(payload)
+        except UnknownEncryptionKeyError:
+            # A key that was added since, by an operator who rotates keys.
+            if not await asyncio.to_thread(self._codec.refresh_keys):
+                raise
+            return self._codec.decode(payload)
 
     async def list_checkpoints(self, thread_id: str, limit: int = 10) -> list[str]:
         _check_id("thread_id", thread_id)

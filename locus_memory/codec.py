@@ -1,8 +1,8 @@
 """State to bytes and back.
 
-A payload is one codec byte followed by JSON text in UTF-8, compressed with zstd when that pays. The byte's low
-four bits name the encoding, its higher bits are flags; an unknown bit is an error, so later versions can add
-encodings that this one refuses rather than misreads.
+A payload is one codec byte followed by JSON text in UTF-8, compressed with zstd when that pays, and encrypted when
+there is a key. The byte's low four bits name the encoding, its higher bits are flags; an unknown bit is an error, so
+later versions can add encodings that this one refuses rather than misreads.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import zstandard
 from pydantic import BaseModel, JsonValue, TypeAdapter
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from locus_memory.encryption import EncryptionKeys, PayloadCipher, unknown_key
 from locus_memory.errors import CorruptCheckpointError, InvalidStateError, StateTooLargeError
 
 MAX_STATE_BYTES: Final = 256 * 1024 * 1024
@@ -40,6 +41,8 @@ _JSON: Final = 0x01
 _JSON_ZSTD: Final = 0x02
 _AGENT_STATE: Final = 0x10
 """Flag: the state was locus-sdk's `AgentState`, which `load` returns again where locus-sdk is installed."""
+_ENCRYPTED: Final = 0x20
+"""Flag: what follows the codec byte is encrypted; see `locus_memory.encryption`."""
 
 
 class StateCodec:
@@ -50,13 +53,29 @@ class StateCodec:
             type that pydantic can validate, or `dict`. By default, what was locus-sdk's `AgentState` is returned
             as such where locus-sdk is installed, and everything else as a `dict`.
         compression: Compress states of `COMPRESSION_THRESHOLD` bytes and more.
+        encryption_key: Encrypt; what is stored unencrypted can still be read.
+
+    Raises:
+        InvalidArgumentError: A key is not 32 bytes.
     """
 
-    def __init__(self, state_type: Any = None, *, compression: bool = True) -> None:
+    def __init__(
+        self, state_type: Any = None, *, compression: bool = True, encryption_key: EncryptionKeys | None = None
+    ) -> None:
         self._state_type = state_type
         self._compression = compression
+        self._cipher = None if encryption_key is None else PayloadCipher(encryption_key)
         # zstd contexts are expensive to make and not safe to share between threads.
         self._contexts = threading.local()
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether payloads are encrypted, so that their text must not be stored beside them."""
+        return bool(self._cipher)
+
+    def refresh_keys(self) -> bool:
+        """Ask for the encryption keys again; tell whether they have changed. May block."""
+        return self._cipher is not None and self._cipher.refresh()
 
     def encode(self, state: Any) -> bytes:
         """Turn a state into a payload.
@@ -72,14 +91,20 @@ class StateCodec:
                 f"the state has {len(text):,} bytes as JSON, over the limit of {MAX_STATE_BYTES:,}"
             )
         if self._compression and len(text) >= COMPRESSION_THRESHOLD:
-            return bytes((_JSON_ZSTD | flags,)) + self._compressor().compress(text)
-        return bytes((_JSON | flags,)) + text
+            flags |= _JSON_ZSTD
+            text = self._compressor().compress(text)
+        else:
+            flags |= _JSON
+        if self._cipher:
+            return self._cipher.encrypt(bytes((flags | _ENCRYPTED,)), text)
+        return bytes((flags,)) + text
 
     def decode(self, payload: bytes) -> Any:
         """Turn a payload into a state of `state_type`.
 
         Raises:
             CorruptCheckpointError: The payload is damaged, was written by a newer version, or is no such state.
+            UnknownEncryptionKeyError: It is encrypted with another key.
         """
         flags, text = self._open(payload)
         state_type = self._state_type
@@ -107,18 +132,25 @@ class StateCodec:
         if not payload:
             raise CorruptCheckpointError("the stored payload is empty")
         encoding, flags = payload[0] & _ENCODING_MASK, payload[0] & ~_ENCODING_MASK
-        if encoding not in (_JSON, _JSON_ZSTD) or flags & ~_AGENT_STATE:
+        if encoding not in (_JSON, _JSON_ZSTD) or flags & ~(_AGENT_STATE | _ENCRYPTED):
             raise CorruptCheckpointError(
                 f"the stored payload has the unknown codec byte 0x{payload[0]:02x}: "
                 "it is damaged, or was written by a newer version of locus-memory"
             )
-        if encoding == _JSON:
-            return flags, payload[1:]
+        text = self._decrypt(payload) if flags & _ENCRYPTED else payload[1:]
+        return flags, text if encoding == _JSON else self._decompress(text)
+
+    def _decrypt(self, payload: bytes) -> bytes:
+        if self._cipher is None:
+            raise unknown_key(payload, 1)
+        return self._cipher.decrypt(payload, 1)
+
+    def _decompress(self, frame: bytes) -> bytes:
         try:
             # The frame carries its content size and a checksum; the size is checked before memory is taken.
-            if zstandard.frame_content_size(payload[1:19]) > MAX_STATE_BYTES:
+            if zstandard.frame_content_size(frame[:18]) > MAX_STATE_BYTES:
                 raise CorruptCheckpointError(f"the stored payload claims to hold over {MAX_STATE_BYTES:,} bytes")
-            return flags, self._decompressor().decompress(payload[1:], allow_extra_data=False)
+            return self._decompressor().decompress(frame, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise CorruptCheckpointError(f"the stored payload cannot be decompressed: {error}") from error
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
 from locus_memory.errors import BindingError
 
@@ -31,6 +31,10 @@ class Retention(BaseModel):
     max_checkpoints_per_thread: int | None = Field(default=None, ge=1)
 
 
+def _split(value: object) -> object:
+    return value.split(",") if isinstance(value, str) else value
+
+
 class BaseConnection(BaseModel):
     """What all documents share.
 
@@ -39,6 +43,8 @@ class BaseConnection(BaseModel):
         store: `namespace/name` of the `CheckpointStore`, when the operator wrote the document.
         tables: `provisioned` when tables, indexes or buckets exist already and must not be created.
         retention: The policy that the operator enforces.
+        encryption_keys: 32 bytes each, as base64 text: the first encrypts states, all decrypt them. In a URL they are
+            separated by commas, with each `+` written as `%2B`.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
@@ -47,6 +53,7 @@ class BaseConnection(BaseModel):
     store: str | None = None
     tables: Literal["auto", "provisioned"] = "auto"
     retention: Retention | None = None
+    encryption_keys: Annotated[tuple[SecretStr, ...], BeforeValidator(_split)] | None = None
 
     def document(self) -> dict[str, Any]:
         """Return the JSON object for `connection.json`, secrets included."""

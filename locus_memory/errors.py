@@ -34,6 +34,10 @@ class CorruptCheckpointError(CheckpointError):
     """What is stored cannot be read back as a state; nothing was changed."""
 
 
+class UnknownEncryptionKeyError(CorruptCheckpointError):
+    """A checkpoint is encrypted with a key that is not among those given."""
+
+
 class StateTooLargeError(CheckpointError):
     """The state exceeds what this library or the backend accepts; nothing was written."""
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Unpack
 
+from locus_memory.adapter import AdapterOptions
 from locus_memory.binding import Binding
 from locus_memory.checkpointer import BaseCheckpointer
 from locus_memory.errors import BindingError
-from locus_memory.retry import RetryPolicy
 
 
-def open_checkpointer(
-    binding: Binding, *, state_type: Any = None, retry: RetryPolicy | None = None, compression: bool | None = None
-) -> BaseCheckpointer:
+def open_checkpointer(binding: Binding, **options: Unpack[AdapterOptions]) -> BaseCheckpointer:
     """Make the checkpointer of a binding; see `locus_memory.checkpointer`.
 
     The backend of type `some-type` is the module `locus_memory.backends.some_type`, found by that convention, so
@@ -30,9 +28,11 @@ def open_checkpointer(
             f"binding {binding.name!r} is of type {connection.type!r}, which this version of locus-memory has no "
             "backend for: install a newer one"
         ) from None
-    # Whether to compress by default is the backend's to say: files are meant to be read.
-    options = {} if compression is None else {"compression": compression}
-    opened: BaseCheckpointer = backend.from_connection(
-        binding.connection, state_type=state_type, retry=retry, **options
-    )
+    if options.get("encryption_key") is None and connection.encryption_keys:
+        options["encryption_key"] = lambda: _keys(binding)
+    opened: BaseCheckpointer = backend.from_connection(binding.connection, **options)
     return opened
+
+
+def _keys(binding: Binding) -> list[str]:
+    return [key.get_secret_value() for key in binding.connection().encryption_keys or ()]

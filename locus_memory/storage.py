@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, NoReturn
 
@@ -29,6 +29,8 @@ class NewCheckpoint:
         metadata: JSON object, kept queryable beside the payload.
         namespace: Sub-graph within the thread; the agent-shaped face uses the empty one.
         parent_id: Checkpoint that this one continues, if the face keeps lineage.
+        text: Makes the searchable text of the state, for a backend that indexes it when it is saved. None where
+            the text must not be stored, because the payload is encrypted.
     """
 
     thread_id: str
@@ -37,6 +39,7 @@ class NewCheckpoint:
     metadata: Mapping[str, JsonValue]
     namespace: str = ""
     parent_id: str | None = None
+    text: Callable[[], str] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,12 @@ class StorageBackend(ABC):
 
     factory: ClassVar[str]
     """Name of the function or class that makes a checkpointer on this backend, for error messages."""
+
+    compresses: ClassVar[bool] = True
+    """Whether payloads are compressed unless somebody says otherwise."""
+
+    stores_text: ClassVar[bool] = True
+    """Whether a search keeps the text of states on the backend: then there is none for encrypted states."""
 
     @property
     @abstractmethod

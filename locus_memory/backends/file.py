@@ -10,18 +10,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar, Unpack
 
 from pydantic import JsonValue
 
-from locus_memory.adapter import StorageBackendAdapter
+from locus_memory.adapter import AdapterOptions, StorageBackendAdapter
 from locus_memory.backends.file_directory import ThreadDirectory
 from locus_memory.backends.file_document import CheckpointRecord
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
 from locus_memory.connection import FileConnection
 from locus_memory.errors import CheckpointConflictError, InvalidArgumentError
 from locus_memory.history import Entry, ThreadHistory, find_by_metadata, first_matching, rank
-from locus_memory.retry import RetryPolicy
 from locus_memory.storage import CheckpointSummary, NewCheckpoint, SearchHit, StorageBackend, StoredCheckpoint
 
 T = TypeVar("T")
@@ -51,6 +50,8 @@ class FileBackend(StorageBackend):
     """
 
     factory = "FileCheckpointer"
+    compresses = False
+    stores_text = False
 
     def __init__(self, directory: str | os.PathLike[str] | Callable[[], FileConnection]) -> None:
         self._source = directory if callable(directory) else None
@@ -180,9 +181,7 @@ class FileCheckpointer(StorageBackendAdapter):
     Args:
         directory: Created with the first save; a relative one is relative to the current directory of now.
         base_dir: Another name of `directory`.
-        state_type: What `load` returns; see `locus_memory.codec.StateCodec`.
-        retry: Deadline and pauses.
-        compression: Compress states of 1 KiB and more; they are then no longer readable in the file.
+        options: `state_type`, `retry`, `compression`, `encryption_key`; see `locus_memory.adapter.AdapterOptions`.
 
     Raises:
         InvalidArgumentError: Both names are given.
@@ -193,25 +192,17 @@ class FileCheckpointer(StorageBackendAdapter):
         directory: str | os.PathLike[str] | None = None,
         *,
         base_dir: str | os.PathLike[str] | None = None,
-        state_type: Any = None,
-        retry: RetryPolicy | None = None,
-        compression: bool = False,
+        **options: Unpack[AdapterOptions],
     ) -> None:
         if directory is not None and base_dir is not None:
             raise InvalidArgumentError("base_dir is another name of directory: write one of them")
         backend = FileBackend(directory or base_dir or "./threads")
-        super().__init__(backend, state_type=state_type, retry=retry, compression=compression)
+        super().__init__(backend, **options)
 
 
-def from_connection(
-    source: Callable[[], FileConnection],
-    *,
-    state_type: Any = None,
-    retry: RetryPolicy | None = None,
-    compression: bool = False,
-) -> StorageBackendAdapter:
+def from_connection(source: Callable[[], FileConnection], **options: Unpack[AdapterOptions]) -> StorageBackendAdapter:
     """Make a checkpointer from a binding; `source` returns its document as it is now."""
-    return StorageBackendAdapter(FileBackend(source), state_type=state_type, retry=retry, compression=compression)
+    return StorageBackendAdapter(FileBackend(source), **options)
 
 
 def _path(directory: str | os.PathLike[str]) -> Path:

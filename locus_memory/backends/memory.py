@@ -8,16 +8,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Unpack
 
 from pydantic import JsonValue
 
-from locus_memory.adapter import StorageBackendAdapter
+from locus_memory.adapter import AdapterOptions, StorageBackendAdapter
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
 from locus_memory.connection import MemoryConnection
 from locus_memory.errors import CheckpointConflictError
 from locus_memory.history import Entry, ThreadHistory, find_by_metadata, first_matching, rank
-from locus_memory.retry import RetryPolicy
 from locus_memory.storage import CheckpointSummary, NewCheckpoint, SearchHit, StorageBackend, StoredCheckpoint
 
 _CAPABILITIES = CheckpointerCapabilities(
@@ -34,6 +33,7 @@ class MemoryBackend(StorageBackend):
     """Keeps encoded payloads in dictionaries, until it is collected; `close` releases nothing."""
 
     factory = "MemoryCheckpointer"
+    stores_text = False
 
     def __init__(self) -> None:
         self._histories: dict[str, ThreadHistory[bytes]] = {}
@@ -146,24 +146,16 @@ class MemoryCheckpointer(StorageBackendAdapter):
     """A checkpointer in memory: nothing survives the process. Copies on save and on load.
 
     Args:
-        state_type: What `load` returns; see `locus_memory.codec.StateCodec`.
-        retry: Accepted for symmetry with other backends; memory is never away.
-        compression: Compress states of 1 KiB and more.
+        options: `state_type`, `retry`, `compression`, `encryption_key`; see `locus_memory.adapter.AdapterOptions`.
     """
 
-    def __init__(self, *, state_type: Any = None, retry: RetryPolicy | None = None, compression: bool = True) -> None:
-        super().__init__(MemoryBackend(), state_type=state_type, retry=retry, compression=compression)
+    def __init__(self, **options: Unpack[AdapterOptions]) -> None:
+        super().__init__(MemoryBackend(), **options)
 
 
-def from_connection(
-    source: Callable[[], MemoryConnection],
-    *,
-    state_type: Any = None,
-    retry: RetryPolicy | None = None,
-    compression: bool = True,
-) -> MemoryCheckpointer:
+def from_connection(source: Callable[[], MemoryConnection], **options: Unpack[AdapterOptions]) -> MemoryCheckpointer:
     """Make a checkpointer from a binding; its document says nothing beyond its type."""
-    return MemoryCheckpointer(state_type=state_type, retry=retry, compression=compression)
+    return MemoryCheckpointer(**options)
 
 
 def _detached(summary: CheckpointSummary) -> CheckpointSummary:

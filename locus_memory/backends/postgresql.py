@@ -6,16 +6,15 @@ import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from pydantic import JsonValue, SecretStr
 
-from locus_memory.adapter import StorageBackendAdapter
+from locus_memory.adapter import AdapterOptions, StorageBackendAdapter
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
 from locus_memory.connection import PostgreSQLConnection
 from locus_memory.drivers import require
 from locus_memory.errors import CheckpointConflictError
-from locus_memory.retry import RetryPolicy
 from locus_memory.storage import CheckpointSummary, NewCheckpoint, SearchHit, StorageBackend, StoredCheckpoint
 
 _CAPABILITIES = CheckpointerCapabilities(
@@ -190,9 +189,7 @@ def postgresql_checkpointer(
     ca: str | None = None,
     pool_max_size: int = 10,
     tables: Literal["auto", "provisioned"] = "auto",
-    state_type: Any = None,
-    retry: RetryPolicy | None = None,
-    compression: bool = True,
+    **options: Unpack[AdapterOptions],
 ) -> StorageBackendAdapter:
     """Make a checkpointer on PostgreSQL.
 
@@ -209,9 +206,7 @@ def postgresql_checkpointer(
         ca: Certificates that sign the server's, PEM text.
         pool_max_size: Connections per event loop, at least 1.
         tables: `provisioned` to never run DDL.
-        state_type: What `load` returns; see `locus_memory.codec.StateCodec`.
-        retry: Deadline and pauses.
-        compression: Compress states of 1 KiB and more.
+        options: `state_type`, `retry`, `compression`, `encryption_key`; see `locus_memory.adapter.AdapterOptions`.
 
     Raises:
         MissingDriverError: psycopg is not installed.
@@ -231,23 +226,14 @@ def postgresql_checkpointer(
         "tables": tables,
     }
     fields = connection.model_dump(by_alias=True) | {k: v for k, v in overrides.items() if v is not None}
-    return from_connection(
-        lambda: PostgreSQLConnection.model_validate(fields),
-        state_type=state_type,
-        retry=retry,
-        compression=compression,
-    )
+    return from_connection(lambda: PostgreSQLConnection.model_validate(fields), **options)
 
 
 def from_connection(
-    source: Callable[[], PostgreSQLConnection],
-    *,
-    state_type: Any = None,
-    retry: RetryPolicy | None = None,
-    compression: bool = True,
+    source: Callable[[], PostgreSQLConnection], **options: Unpack[AdapterOptions]
 ) -> StorageBackendAdapter:
     """Make a checkpointer from a binding; `source` returns its document as it is now."""
-    return StorageBackendAdapter(PostgreSQLBackend(source), state_type=state_type, retry=retry, compression=compression)
+    return StorageBackendAdapter(PostgreSQLBackend(source), **options)
 
 
 def _connection_from_dsn(dsn: str) -> PostgreSQLConnection:

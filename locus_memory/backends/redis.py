@@ -10,18 +10,17 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from pydantic import JsonValue
 
-from locus_memory.adapter import StorageBackendAdapter
+from locus_memory.adapter import AdapterOptions, StorageBackendAdapter
 from locus_memory.backends import redis_scripts as scripts
 from locus_memory.backends.redis_keys import KeyLayout, encode
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
 from locus_memory.connection import RedisConnection
 from locus_memory.drivers import require
 from locus_memory.errors import BindingError, CheckpointConflictError, CorruptCheckpointError
-from locus_memory.retry import RetryPolicy
 from locus_memory.storage import CheckpointSummary, NewCheckpoint, StorageBackend, StoredCheckpoint
 from locus_memory.urls import parse_url
 
@@ -240,9 +239,7 @@ def redis_checkpointer(
     ca: str | None = None,
     pool_max_size: int | None = None,
     tables: Literal["auto", "provisioned"] = "auto",
-    state_type: Any = None,
-    retry: RetryPolicy | None = None,
-    compression: bool = True,
+    **options: Unpack[AdapterOptions],
 ) -> StorageBackendAdapter:
     """Make a checkpointer on Redis or Valkey.
 
@@ -254,9 +251,7 @@ def redis_checkpointer(
         ca: Certificates that sign the server's, PEM text.
         pool_max_size: Connections per event loop, at least 1.
         tables: Accepted for symmetry with other backends; Redis has nothing to create.
-        state_type: What `load` returns; see `locus_memory.codec.StateCodec`.
-        retry: Deadline and pauses.
-        compression: Compress states of 1 KiB and more.
+        options: `state_type`, `retry`, `compression`, `encryption_key`; see `locus_memory.adapter.AdapterOptions`.
 
     Raises:
         MissingDriverError: redis-py is not installed.
@@ -272,18 +267,12 @@ def redis_checkpointer(
     }
     fields = _from_url(url).model_dump() | {key: value for key, value in overrides.items() if value is not None}
     connection = RedisConnection.model_validate(fields)
-    return from_connection(lambda: connection, state_type=state_type, retry=retry, compression=compression)
+    return from_connection(lambda: connection, **options)
 
 
-def from_connection(
-    source: Callable[[], RedisConnection],
-    *,
-    state_type: Any = None,
-    retry: RetryPolicy | None = None,
-    compression: bool = True,
-) -> StorageBackendAdapter:
+def from_connection(source: Callable[[], RedisConnection], **options: Unpack[AdapterOptions]) -> StorageBackendAdapter:
     """Make a checkpointer from a binding; `source` returns its document as it is now."""
-    return StorageBackendAdapter(RedisBackend(source), state_type=state_type, retry=retry, compression=compression)
+    return StorageBackendAdapter(RedisBackend(source), **options)
 
 
 def _from_url(url: str) -> RedisConnection:
