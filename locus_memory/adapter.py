@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any, TypedDict, TypeVar
 
 from pydantic import JsonValue
 
+from locus_memory.arguments import check_id, check_ids, check_limit, checked_metadata, utf8_size
 from locus_memory.checkpointer import UNCHECKED, BaseCheckpointer, CheckpointerCapabilities, Unchecked
 from locus_memory.codec import StateCodec
 from locus_memory.encryption import EncryptionKeys
@@ -26,15 +26,6 @@ from locus_memory.storage import CheckpointSummary, NewCheckpoint, StorageBacken
 from locus_memory.text import searchable_text, words
 
 T = TypeVar("T")
-
-MAX_ID_BYTES = 1024
-"""Upper bound of a thread id or checkpoint id, in bytes of UTF-8."""
-
-MAX_METADATA_BYTES = 64 * 1024
-"""Upper bound of a checkpoint's metadata, in bytes of JSON."""
-
-MAX_METADATA_NESTING = 64
-"""Upper bound of the levels of lists and objects in metadata: every parser takes them, whatever is around them."""
 
 
 class AdapterOptions(TypedDict, total=False):
@@ -101,17 +92,17 @@ class StorageBackendAdapter(BaseCheckpointer):
         *,
         expected_checkpoint_id: str | Unchecked | None = UNCHECKED,
     ) -> str:
-        _check_id("thread_id", thread_id)
+        check_id("thread_id", thread_id)
         if checkpoint_id is not None:
-            _check_id("checkpoint_id", checkpoint_id)
+            check_id("checkpoint_id", checkpoint_id)
         if isinstance(expected_checkpoint_id, str):
-            _check_id("expected_checkpoint_id", expected_checkpoint_id)
+            check_id("expected_checkpoint_id", expected_checkpoint_id)
         payload = self._codec.encode(state)
         checkpoint = NewCheckpoint(
             thread_id=thread_id,
             checkpoint_id=checkpoint_id or uuid.uuid4().hex,
             payload=payload,
-            metadata=_checked_metadata(metadata),
+            metadata=checked_metadata(metadata),
             text=None if self._codec.encrypts else lambda: self._text_of(payload),
         )
 
@@ -136,7 +127,7 @@ class StorageBackendAdapter(BaseCheckpointer):
         )
 
     async def load(self, thread_id: str, checkpoint_id: str | None = None) -> Any | None:
-        _check_ids(thread_id, checkpoint_id)
+        check_ids(thread_id, checkpoint_id)
         stored = await self._call("load", thread_id, lambda: self._storage.get(thread_id, checkpoint_id))
         if stored is None:
             return None
@@ -155,8 +146,8 @@ class StorageBackendAdapter(BaseCheckpointer):
             return self._codec.decode(payload)
 
     async def list_checkpoints(self, thread_id: str, limit: int = 10) -> list[str]:
-        _check_id("thread_id", thread_id)
-        _check_limit(limit)
+        check_id("thread_id", thread_id)
+        check_limit(limit)
         found = await self._call("listing", thread_id, lambda: self._storage.list_checkpoints(thread_id, limit))
         return [summary.checkpoint_id for summary in found]
 
@@ -164,7 +155,7 @@ class StorageBackendAdapter(BaseCheckpointer):
         return await self._summary(thread_id, checkpoint_id) is not None
 
     async def delete(self, thread_id: str, checkpoint_id: str | None = None) -> bool:
-        _check_ids(thread_id, checkpoint_id)
+        check_ids(thread_id, checkpoint_id)
         if checkpoint_id is None:
             return await self._call("deletion", thread_id, lambda: self._storage.delete_thread(thread_id))
         return await self._call(
@@ -173,7 +164,7 @@ class StorageBackendAdapter(BaseCheckpointer):
 
     async def search(self, query: str, limit: int = 10) -> list[dict[str, Any]]:
         self._require("search")
-        _check_limit(limit)
+        check_limit(limit)
         terms = list(dict.fromkeys(words(query)))
         if not terms:
             raise InvalidArgumentError("query: write at least one word to search for")
@@ -185,8 +176,8 @@ class StorageBackendAdapter(BaseCheckpointer):
 
     async def query_by_metadata(self, key: str, value: JsonValue, limit: int = 100) -> list[dict[str, Any]]:
         self._require("metadata_query")
-        _check_limit(limit)
-        _checked_metadata({key: value})
+        check_limit(limit)
+        checked_metadata({key: value})
         found = await self._call("query", None, lambda: self._storage.query_by_metadata(key, value, limit))
         return [_as_dict(summary) for summary in found]
 
@@ -207,8 +198,8 @@ class StorageBackendAdapter(BaseCheckpointer):
 
     async def copy_thread(self, source_thread_id: str, dest_thread_id: str) -> bool:
         self._require("branching")
-        _check_id("source_thread_id", source_thread_id)
-        _check_id("dest_thread_id", dest_thread_id)
+        check_id("source_thread_id", source_thread_id)
+        check_id("dest_thread_id", dest_thread_id)
 
         async def attempt(number: int) -> bool:
             try:
@@ -232,13 +223,13 @@ class StorageBackendAdapter(BaseCheckpointer):
 
     async def list_threads(self, limit: int = 100, pattern: str = "*") -> list[str]:
         self._require("list_threads")
-        _check_limit(limit)
-        _utf8_size("pattern", pattern)
+        check_limit(limit)
+        utf8_size("pattern", pattern)
         return await self._call("listing", None, lambda: self._storage.list_threads(limit, pattern))
 
     async def list_with_metadata(self, limit: int = 100) -> list[dict[str, Any]]:
         self._require("list_with_metadata")
-        _check_limit(limit)
+        check_limit(limit)
         found = await self._call("listing", None, lambda: self._storage.list_latest(limit))
         return [_as_dict(summary) for summary in found]
 
@@ -249,7 +240,7 @@ class StorageBackendAdapter(BaseCheckpointer):
         return f"{type(self).__name__}({self._storage!r})"
 
     async def _summary(self, thread_id: str, checkpoint_id: str | None) -> CheckpointSummary | None:
-        _check_ids(thread_id, checkpoint_id)
+        check_ids(thread_id, checkpoint_id)
         return await self._call("look-up", thread_id, lambda: self._storage.get_summary(thread_id, checkpoint_id))
 
     async def _call(self, verb: str, thread_id: str | None, operation: Callable[[], Awaitable[T]]) -> T:
@@ -259,57 +250,6 @@ class StorageBackendAdapter(BaseCheckpointer):
     def _require(self, capability: str) -> None:
         if not getattr(self.capabilities, capability):
             raise self._unsupported(capability)
-
-
-def _check_ids(thread_id: str, checkpoint_id: str | None) -> None:
-    _check_id("thread_id", thread_id)
-    if checkpoint_id is not None:
-        _check_id("checkpoint_id", checkpoint_id)
-
-
-def _check_id(name: str, value: object) -> None:
-    if not isinstance(value, str) or not value:
-        raise InvalidArgumentError(f"{name}: write a non-empty text, not {value!r}")
-    size = _utf8_size(name, value)
-    if size > MAX_ID_BYTES:
-        raise InvalidArgumentError(f"{name}: {size:,} bytes in UTF-8; write at most {MAX_ID_BYTES:,}")
-
-
-def _utf8_size(name: str, text: str) -> int:
-    try:
-        return len(text.encode())
-    except UnicodeEncodeError as error:
-        raise InvalidArgumentError(f"{name}: {text!r} holds a lone surrogate, which no encoding can store") from error
-
-
-def _check_limit(limit: object) -> None:
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-        raise InvalidArgumentError(f"limit: write a whole number of at least 1, not {limit!r}")
-
-
-def _checked_metadata(metadata: Mapping[str, JsonValue] | None) -> dict[str, JsonValue]:
-    if not metadata:
-        return {}
-    if not all(isinstance(key, str) for key in metadata):
-        raise InvalidArgumentError("metadata: write text for every key")
-    try:
-        text = json.dumps(dict(metadata), allow_nan=False, ensure_ascii=False).encode()
-        nesting = _nesting(metadata)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidArgumentError(f"metadata: write values that JSON can represent: {error}") from error
-    if nesting > MAX_METADATA_NESTING:
-        raise InvalidArgumentError(f"metadata: {nesting} levels of nesting; write at most {MAX_METADATA_NESTING}")
-    if len(text) > MAX_METADATA_BYTES:
-        raise InvalidArgumentError(
-            f"metadata: {len(text):,} bytes as JSON; write at most {MAX_METADATA_BYTES:,} and put the rest in the state"
-        )
-    normalised: dict[str, JsonValue] = json.loads(text)
-    return normalised
-
-
-def _nesting(value: object) -> int:
-    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
-    return 1 + max(map(_nesting, inner)) if inner else 0
 
 
 def _as_dict(summary: CheckpointSummary) -> dict[str, Any]:
