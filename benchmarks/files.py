@@ -84,12 +84,7 @@ async def file_suite(state: AgentState) -> AsyncIterator[Suite]:
                 # Without fsync, and not safe between processes: faster, and not the same promise.
                 Checkpointer(state, "locus-sdk file", "peer", LocusFileCheckpointer(directory / "sdk")),
                 Checkpointer(state, "locus-memory", "ours", FileCheckpointer(directory / "ours")),
-                Checkpointer(
-                    state,
-                    "locus-memory, compressed",
-                    "variant",
-                    FileCheckpointer(directory / "small", compression=True),
-                ),
+                Checkpointer(state, "locus-memory, compressed", "variant", compressed),
             ],
             calls=0.25,
         )
