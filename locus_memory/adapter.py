@@ -77,6 +77,11 @@ class StorageBackendAdapter(BaseCheckpointer):
         return self._storage
 
     @property
+    def codec(self) -> StateCodec:
+        """How states become payloads."""
+        return self._codec
+
+    @property
     def capabilities(self) -> CheckpointerCapabilities:
         capabilities = self._storage.capabilities
         if capabilities.search and self._codec.encrypts and self._storage.stores_text:
@@ -163,7 +168,7 @@ class StorageBackendAdapter(BaseCheckpointer):
         )
 
     async def search(self, query: str, limit: int = 10) -> list[dict[str, Any]]:
-        self._require("search")
+        await self._require("search")
         check_limit(limit)
         terms = list(dict.fromkeys(words(query)))
         if not terms:
@@ -175,19 +180,19 @@ class StorageBackendAdapter(BaseCheckpointer):
         return searchable_text(self._codec.decode_json(payload))
 
     async def query_by_metadata(self, key: str, value: JsonValue, limit: int = 100) -> list[dict[str, Any]]:
-        self._require("metadata_query")
+        await self._require("metadata_query")
         check_limit(limit)
         checked_metadata({key: value})
         found = await self._call("query", None, lambda: self._storage.query_by_metadata(key, value, limit))
         return [_as_dict(summary) for summary in found]
 
     async def get_metadata(self, thread_id: str, checkpoint_id: str | None = None) -> dict[str, Any] | None:
-        self._require("metadata_query")
+        await self._require("metadata_query")
         summary = await self._summary(thread_id, checkpoint_id)
         return summary.metadata if summary else None
 
     async def vacuum(self, older_than_days: int = 30) -> int:
-        self._require("vacuum")
+        await self._require("vacuum")
         if older_than_days < 0:
             raise InvalidArgumentError(f"older_than_days: write 0 or more, not {older_than_days}")
         try:
@@ -197,7 +202,7 @@ class StorageBackendAdapter(BaseCheckpointer):
         return await self._call("vacuum", None, lambda: self._storage.vacuum(before))
 
     async def copy_thread(self, source_thread_id: str, dest_thread_id: str) -> bool:
-        self._require("branching")
+        await self._require("branching")
         check_id("source_thread_id", source_thread_id)
         check_id("dest_thread_id", dest_thread_id)
 
@@ -222,13 +227,13 @@ class StorageBackendAdapter(BaseCheckpointer):
         )
 
     async def list_threads(self, limit: int = 100, pattern: str = "*") -> list[str]:
-        self._require("list_threads")
+        await self._require("list_threads")
         check_limit(limit)
         utf8_size("pattern", pattern)
         return await self._call("listing", None, lambda: self._storage.list_threads(limit, pattern))
 
     async def list_with_metadata(self, limit: int = 100) -> list[dict[str, Any]]:
-        self._require("list_with_metadata")
+        await self._require("list_with_metadata")
         check_limit(limit)
         found = await self._call("listing", None, lambda: self._storage.list_latest(limit))
         return [_as_dict(summary) for summary in found]
@@ -247,7 +252,8 @@ class StorageBackendAdapter(BaseCheckpointer):
         description = verb if thread_id is None else f"{verb} of thread {thread_id!r}"
         return await self._retry.run(lambda _: operation(), self._storage, description)
 
-    def _require(self, capability: str) -> None:
+    async def _require(self, capability: str) -> None:
+        await self._call("look-up of capabilities", None, self._storage.discover)
         if not getattr(self.capabilities, capability):
             raise self._unsupported(capability)
 

@@ -91,6 +91,13 @@ class StorageBackend(ABC):
     def capabilities(self) -> CheckpointerCapabilities:
         """What this backend, as configured, can do."""
 
+    async def discover(self) -> None:  # noqa: B027 - most backends know what they can do
+        """Learn what `capabilities` says, where that takes a round trip.
+
+        Raises:
+            BackendUnavailableError: It cannot be learnt now; that is never the same as "nothing".
+        """
+
     @abstractmethod
     async def put(
         self, checkpoint: NewCheckpoint, *, expected_checkpoint_id: str | Unchecked | None = UNCHECKED
