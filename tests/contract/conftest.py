@@ -1,11 +1,14 @@
-"""A store on each backend, as a connection URL."""
+"""A store on each backend, as a connection URL; and how many tests of the contract each checkpointer passed."""
 
 import secrets
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
+from locus_memory.testing import CheckpointerContract, StorageBackendContract
+from locus_memory.testing.base import CAPABILITIES
 from tests.servers.postgresql import Database
 from tests.servers.redis import RedisServer
 
@@ -21,3 +24,27 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     else:
         server: RedisServer = request.getfixturevalue("redis_server")
         yield f"{server.url()}?key_prefix=test-{secrets.token_hex(6)}:"
+
+
+_PASSED = pytest.StashKey[Counter[type[CheckpointerContract]]]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    suite = getattr(item, "cls", None)
+    if isinstance(suite, type) and issubclass(suite, CheckpointerContract) and report.when == "call":
+        # What a module adds for its own backend is not counted: the numbers can be compared.
+        if report.passed and hasattr(StorageBackendContract, getattr(item, "originalname", "")):
+            item.config.stash.setdefault(_PASSED, Counter())[suite] += 1
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    passed = config.stash.get(_PASSED, None)
+    if passed:
+        terminalreporter.section("tests of the contract that passed, by checkpointer")
+        for suite, count in passed.items():
+            lacking = [name for name in CAPABILITIES if suite.capabilities and not getattr(suite.capabilities, name)]
+            without = f", without {', '.join(lacking)}" if lacking else ""
+            terminalreporter.write_line(f"{count:5} {suite.__name__.removeprefix('Test')}{without}")
