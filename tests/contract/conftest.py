@@ -32,12 +32,16 @@ _PASSED = pytest.StashKey[Counter[type[CheckpointerContract]]]()
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    suite = getattr(item, "cls", None)
-    if isinstance(suite, type) and issubclass(suite, CheckpointerContract) and report.when == "call":
-        # What a module adds for its own backend is not counted: the numbers can be compared.
-        if report.passed and hasattr(StorageBackendContract, getattr(item, "originalname", "")):
-            item.config.stash.setdefault(_PASSED, Counter())[suite] += 1
+    if report.when == "call" and report.passed and (suite := _suite(item)):
+        item.config.stash.setdefault(_PASSED, Counter())[suite] += 1
     return report
+
+
+def _suite(item: pytest.Item) -> type[CheckpointerContract] | None:
+    """Return the suite of a test of the contract; what a module adds for its own backend is not counted."""
+    owner = getattr(item, "cls", None)
+    inherited = hasattr(StorageBackendContract, getattr(item, "originalname", ""))
+    return owner if inherited and isinstance(owner, type) and issubclass(owner, CheckpointerContract) else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
