@@ -88,6 +88,10 @@ class StorageBackendAdapter(BaseCheckpointer):
             return replace(capabilities, search=False)
         return capabilities
 
+    @property
+    def deletes_single_checkpoints(self) -> bool:
+        return self._storage.deletes_single_checkpoints
+
     async def save(
         self,
         state: Any,

@@ -41,6 +41,7 @@ _JSON: Final = 0x01
 _JSON_ZSTD: Final = 0x02
 _AGENT_STATE: Final = 0x10
 """Flag: the state was locus-sdk's `AgentState`, which `load` returns again where locus-sdk is installed."""
+_AGENT_STATE_FIELDS: Final = {"run_id", "agent_id", "messages", "iteration", "max_iterations", "tool_executions"}
 _ENCRYPTED: Final = 0x20
 """Flag: what follows the codec byte is encrypted; see `locus_memory.encryption`."""
 
@@ -170,6 +171,21 @@ class StateCodec:
 def is_plain_json(payload: bytes) -> bool:
     """Tell whether the payload, after its codec byte, is JSON text as it stands."""
     return bool(payload) and payload[0] & ~_AGENT_STATE == _JSON
+
+
+def plain_payload(text: bytes, *, agent_state: bool = False) -> bytes:
+    """Make the payload of a state that is JSON text already.
+
+    Args:
+        text: A JSON object in UTF-8.
+        agent_state: It is locus-sdk's `AgentState`.
+    """
+    return bytes((_JSON | (_AGENT_STATE if agent_state else 0),)) + text
+
+
+def looks_like_agent_state(state: JsonValue) -> bool:
+    """Tell whether a state of unknown origin was locus-sdk's `AgentState`: it has fields that only that one has."""
+    return isinstance(state, dict) and state.keys() >= _AGENT_STATE_FIELDS
 
 
 def _to_json(state: Any) -> bytes:

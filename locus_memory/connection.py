@@ -106,6 +106,9 @@ class RedisConnection(BaseConnection):
     Attributes:
         mode: How `addresses` are meant: one server, Sentinels, or Cluster nodes.
         master_name: Name that the Sentinels know the primary by.
+        sentinel_username: Login at the Sentinels, with `sentinel_password`. Without both, the Sentinels get the
+            servers' login, or none where they reject it.
+        wait_replicas: A write returns when this many replicas have it in memory (the command WAIT).
         key_prefix: Every key starts with this.
         ttl_seconds: A thread expires this long after its last write.
         refresh_ttl_on_read: Loading a thread counts as use, and postpones its expiry.
@@ -117,6 +120,9 @@ class RedisConnection(BaseConnection):
     mode: Literal["standalone", "sentinel", "cluster"] = "standalone"
     addresses: tuple[HostAddress, ...] = Field(default=(HostAddress(host="localhost", port=6379),), min_length=1)
     master_name: str | None = None
+    sentinel_username: str | None = None
+    sentinel_password: SecretStr | None = None
+    wait_replicas: int = Field(default=0, ge=0)
     database: int = Field(default=0, ge=0)
     username: str | None = None
     password: SecretStr | None = None
@@ -192,7 +198,9 @@ class HTTPConnection(BaseConnection):
     Attributes:
         base_url: URL below which `/threads/…` is served.
         headers: Sent with each request; they may hold credentials.
-        timeout_seconds: For one request.
+        timeout_seconds: For each wait within a request: to connect, and for the next piece of an answer.
+        ca: Certificates that sign the server's, PEM text; the system's by default.
+        pool_max_size: Connections per event loop.
     """
 
     type: Literal["http"] = "http"
@@ -200,6 +208,7 @@ class HTTPConnection(BaseConnection):
     headers: dict[str, SecretStr] = Field(default_factory=dict)
     timeout_seconds: float = Field(default=10.0, gt=0)
     ca: str | None = None
+    pool_max_size: int = Field(default=20, ge=1)
 
 
 class FileConnection(BaseConnection):

@@ -91,6 +91,11 @@ class StorageBackend(ABC):
     def capabilities(self) -> CheckpointerCapabilities:
         """What this backend, as configured, can do."""
 
+    @property
+    def deletes_single_checkpoints(self) -> bool:
+        """See `BaseCheckpointer`."""
+        return True
+
     async def discover(self) -> None:  # noqa: B027 - most backends know what they can do
         """Learn what `capabilities` says, where that takes a round trip.
 

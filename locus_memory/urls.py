@@ -7,7 +7,7 @@
     oracle://user:password@dsn?wallet_location=/wallet
     oci://bucket@namespace/prefix?region=eu-frankfurt-1&auth=workload_identity
     opensearch+https://user:password@host:9200/index
-    https://host/base            http://host/base
+    https://user:password@host/base          (a bearer token where there is no user: https://:token@host/base)
     file:///directory
     memory:
 
@@ -16,6 +16,7 @@ User names, passwords and path parts are percent-encoded.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -142,7 +143,17 @@ def _opensearch(parts: SplitResult) -> _Parsed:
 
 
 def _http(parts: SplitResult) -> _Parsed:
-    return HTTPConnection, {"base_url": parts._replace(query="", fragment="").geturl()}
+    login, _, host = parts.netloc.rpartition("@")
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    headers = {}
+    if login:
+        basic = base64.b64encode(f"{user}:{password}".encode()).decode()
+        headers["Authorization"] = f"Basic {basic}" if user else f"Bearer {password}"
+    # The URL is shown in messages, so the login leaves it.
+    return HTTPConnection, {
+        "base_url": parts._replace(netloc=host, query="", fragment="").geturl(),
+        "headers": headers,
+    }
 
 
 def _file(parts: SplitResult) -> _Parsed:
