@@ -138,19 +138,28 @@ class OracleConnection(BaseConnection):
     """A table in an Oracle schema.
 
     Attributes:
-        dsn: Connect descriptor, EZConnect string or alias in the wallet's tnsnames.ora.
+        dsn: Connect descriptor, EZConnect string or alias in tnsnames.ora; without login.
         owner: Schema of the tables, when it is not the login's own.
-        wallet_location: Directory of the wallet.
+        wallet_location: Directory of the wallet; `~` is the home directory.
+        config_dir: Directory of tnsnames.ora; the wallet's by default.
+        ca: Certificates that sign the server's, PEM text, for TLS without a wallet.
+        ssl_server_dn_match: The server's certificate must name the host, or be `ssl_server_cert_dn`.
+        ssl_server_cert_dn: Distinguished name of the server's certificate.
+        pool_max_size: Connections per event loop.
     """
 
     type: Literal["oracle"] = "oracle"
-    dsn: str
+    dsn: str = Field(min_length=1)
     username: str | None = None
     password: SecretStr | None = None
     owner: str | None = None
     table_name: str = "locus_checkpoints"
     wallet_location: str | None = None
     wallet_password: SecretStr | None = None
+    config_dir: str | None = None
+    ca: str | None = None
+    ssl_server_dn_match: bool = True
+    ssl_server_cert_dn: str | None = None
     pool_max_size: int = Field(default=10, ge=1)
 
 

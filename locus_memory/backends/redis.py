@@ -1,4 +1,4 @@
-"""Redis and Valkey: one script and one round trip for each save and each load.
+"""Redis and Valkey, alone, below Sentinels, or as a Cluster: one script and one round trip for each save and load.
 
 A save is as durable as the server's configuration makes it: see `appendfsync`.
 """
@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from pydantic import JsonValue
 
 from locus_memory.adapter import AdapterOptions, StorageBackendAdapter
+from locus_memory.backends import redis_listing as listing
 from locus_memory.backends import redis_scripts as scripts
+from locus_memory.backends.redis_copy import CrossSlotCopy
 from locus_memory.backends.redis_keys import KeyLayout, encode
+from locus_memory.backends.redis_listing import PAGE
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
 from locus_memory.connection import RedisConnection
 from locus_memory.drivers import require
@@ -28,8 +31,6 @@ if TYPE_CHECKING:
     from locus_memory.backends.redis_client import Client
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_PAGE = 200
-"""Threads that one script looks at: the server serves nobody else meanwhile."""
 
 
 class RedisBackend(StorageBackend):
@@ -79,8 +80,10 @@ class RedisBackend(StorageBackend):
             mode = "first"
         elif isinstance(expected_checkpoint_id, str):
             mode, expected = "next", expected_checkpoint_id
+        space = self._client.spaces.of(checkpoint.thread_id)
         written = await self._client.run(
             scripts.PUT,
+            space.prefix,
             checkpoint.thread_id,
             encode(checkpoint.thread_id),
             encode(checkpoint.namespace),
@@ -91,7 +94,7 @@ class RedisBackend(StorageBackend):
             self._ttl_milliseconds(),
             mode,
             expected,
-            *self._index_keys(checkpoint.metadata),
+            *_index_keys(space, checkpoint.metadata),
         )
         if not written:
             raise CheckpointConflictError(
@@ -116,26 +119,33 @@ class RedisBackend(StorageBackend):
         return found and found[0]
 
     async def list_checkpoints(self, thread_id: str, limit: int, *, namespace: str = "") -> list[CheckpointSummary]:
-        rows = await self._client.run(scripts.LIST_CHECKPOINTS, encode(thread_id), encode(namespace), limit)
+        rows = await self._run(scripts.LIST_CHECKPOINTS, thread_id, encode(thread_id), encode(namespace), limit)
         return [_summary(thread_id, checkpoint_id, text, namespace) for checkpoint_id, text in rows]
 
     async def delete_checkpoint(self, thread_id: str, checkpoint_id: str, *, namespace: str = "") -> bool:
-        removed = await self._client.run(
-            scripts.DELETE_CHECKPOINT, thread_id, encode(thread_id), encode(namespace), checkpoint_id
+        removed = await self._run(
+            scripts.DELETE_CHECKPOINT, thread_id, thread_id, encode(thread_id), encode(namespace), checkpoint_id
         )
         return bool(removed)
 
     async def delete_thread(self, thread_id: str) -> bool:
-        return bool(await self._client.run(scripts.DELETE_THREAD, thread_id, encode(thread_id)))
+        return bool(await self._run(scripts.DELETE_THREAD, thread_id, thread_id, encode(thread_id)))
 
     async def copy_thread(self, source_thread_id: str, dest_thread_id: str) -> bool:
-        copied = await self._client.run(
-            scripts.COPY_THREAD,
-            encode(source_thread_id),
-            dest_thread_id,
-            encode(dest_thread_id),
-            self._ttl_milliseconds(),
-        )
+        spaces = self._client.spaces
+        source, dest = spaces.of(source_thread_id), spaces.of(dest_thread_id)
+        if source == dest:
+            copied = await self._client.run(
+                scripts.COPY_THREAD,
+                source.prefix,
+                encode(source_thread_id),
+                dest_thread_id,
+                encode(dest_thread_id),
+                self._ttl_milliseconds(),
+            )
+        else:
+            copy = CrossSlotCopy(self._client.run, (source, source_thread_id), (dest, dest_thread_id))
+            copied = await copy.run(self._ttl_milliseconds())
         if copied < 0:
             raise CheckpointConflictError(f"thread {dest_thread_id!r} exists already: delete it first")
         return bool(copied)
@@ -144,35 +154,39 @@ class RedisBackend(StorageBackend):
         literals = pattern.split("*")
         prefix, matching = literals[0], re.compile(".*".join(map(re.escape, literals)), re.DOTALL)
         found: list[str] = []
-        async for page in self._pages(scripts.LIST_THREADS, prefix):
-            for thread in page:
-                thread_id = thread.decode()
-                if not thread_id.startswith(prefix):
-                    return found
-                if matching.fullmatch(thread_id):
-                    found.append(thread_id)
-                    if len(found) == limit:
-                        return found
+        # A pattern may match few, so that pages as short as the limit would be many.
+        count = PAGE if len(literals) > 1 and literals[1:] != [""] else limit
+        async for thread in listing.in_order(self._client, scripts.LIST_THREADS, prefix, count, lambda row: row):
+            thread_id = thread.decode()
+            if not thread_id.startswith(prefix):
+                break
+            if matching.fullmatch(thread_id):
+                found.append(thread_id)
+                if len(found) == limit:
+                    break
         return found
 
     async def list_latest(self, limit: int) -> list[CheckpointSummary]:
         found: list[CheckpointSummary] = []
-        async for page in self._pages(scripts.LIST_LATEST, "", min(limit, _PAGE)):
-            found.extend(_summary(thread.decode(), checkpoint_id, text) for thread, checkpoint_id, text in page)
-            if len(found) >= limit:
+        async for row in listing.in_order(self._client, scripts.LIST_LATEST, "", limit, lambda row: row[0]):
+            found.append(_summary(row[0].decode(), row[1], row[2]))
+            if len(found) == limit:
                 break
-        return found[:limit]
+        return found
 
     async def query_by_metadata(self, key: str, value: JsonValue, limit: int) -> list[CheckpointSummary]:
-        index = self._layout.metadata(key, value)
-        rows = await self._client.run(scripts.QUERY_BY_METADATA, index, limit)
+        rows = await listing.newest_with(self._client, key, value, limit)
         return [_summary(thread.decode(), checkpoint_id, text) for thread, checkpoint_id, text in rows]
 
     async def vacuum(self, before: datetime) -> int:
         microsecond = (before - _EPOCH) // timedelta(microseconds=1)
         deleted = 0
-        async for page in self._pages(scripts.VACUUM, "", _PAGE, microsecond):
-            deleted += page
+        for space in self._client.spaces.all:
+            start: bytes | None = b"-"
+            while start is not None:
+                removed, last = await self._client.run(scripts.VACUUM, space.prefix, start, PAGE, microsecond)
+                deleted += removed
+                start = None if last is None else b"(" + last
         return deleted
 
     @property
@@ -190,44 +204,24 @@ class RedisBackend(StorageBackend):
         connection = self._client.connection
         return f"RedisBackend({connection.addresses[0]}/{connection.database}, {connection.key_prefix!r})"
 
-    @property
-    def _layout(self) -> KeyLayout:
-        return KeyLayout(self._client.connection.key_prefix)
+    async def _run(self, script: scripts.Script, thread_id: str, *arguments: str | int) -> Any:
+        """Run a script on the key space of a thread."""
+        return await self._client.run(script, self._client.spaces.of(thread_id).prefix, *arguments)
 
     def _ttl_milliseconds(self) -> int:
         return (self._client.connection.ttl_seconds or 0) * 1000
-
-    def _index_keys(self, metadata: Mapping[str, JsonValue]) -> list[str]:
-        keys: dict[str, None] = {}
-        for field, value in metadata.items():
-            keys[self._layout.metadata(field, value)] = None
-            for item in value if isinstance(value, list) else ():
-                keys[self._layout.metadata(field, item)] = None
-        return list(keys)
 
     async def _get(
         self, thread_id: str, checkpoint_id: str | None, namespace: str, *, with_payload: bool
     ) -> tuple[CheckpointSummary, bytes | None] | None:
         ttl = self._ttl_milliseconds() if self._client.connection.refresh_ttl_on_read else 0
         wanted = [] if checkpoint_id is None else [checkpoint_id]
-        found = await self._client.run(
-            scripts.GET, thread_id, encode(thread_id), encode(namespace), int(with_payload), ttl, *wanted
+        found = await self._run(
+            scripts.GET, thread_id, thread_id, encode(thread_id), encode(namespace), int(with_payload), ttl, *wanted
         )
         if found is None:
             return None
         return _summary(thread_id, found[0], found[1], namespace), found[2] if with_payload else None
-
-    async def _pages(
-        self, script: scripts.Script, prefix: str, count: int = _PAGE, *arguments: int
-    ) -> AsyncIterator[Any]:
-        """Run a script over all threads from `prefix` on, page by page."""
-        start = b"[" + prefix.encode()
-        while True:
-            page, last = await self._client.run(script, start, count, *arguments)
-            yield page
-            if last is None:
-                return
-            start = b"(" + last
 
 
 def redis_checkpointer(
@@ -238,18 +232,24 @@ def redis_checkpointer(
     refresh_ttl_on_read: bool | None = None,
     ca: str | None = None,
     pool_max_size: int | None = None,
+    wait_replicas: int | None = None,
+    sentinel_username: str | None = None,
+    sentinel_password: str | None = None,
     tables: Literal["auto", "provisioned"] = "auto",
     **options: Unpack[AdapterOptions],
 ) -> StorageBackendAdapter:
     """Make a checkpointer on Redis or Valkey.
 
     Args:
-        url: `redis://` or, with TLS, `rediss://`; see `locus_memory.urls`. Other arguments override its parts.
+        url: `redis://`, `redis+sentinel://`, `redis+cluster://` or, with TLS, `rediss…`; see `locus_memory.urls`.
+            Other arguments override its parts.
         ttl_seconds: A thread expires this long after its last write; above 0.
         key_prefix: Every key starts with this; `locus:` by default.
         refresh_ttl_on_read: Loading a thread postpones its expiry.
         ca: Certificates that sign the server's, PEM text.
-        pool_max_size: Connections per event loop, at least 1.
+        pool_max_size: Connections per event loop and server, at least 1.
+        wait_replicas: A write returns when this many replicas have it in memory, at least 0.
+        sentinel_username: Login at the Sentinels where it is not the servers', with `sentinel_password`.
         tables: Accepted for symmetry with other backends; Redis has nothing to create.
         options: `state_type`, `retry`, `compression`, `encryption_key`; see `locus_memory.adapter.AdapterOptions`.
 
@@ -263,6 +263,9 @@ def redis_checkpointer(
         "refresh_ttl_on_read": refresh_ttl_on_read,
         "ca": ca,
         "pool_max_size": pool_max_size,
+        "wait_replicas": wait_replicas,
+        "sentinel_username": sentinel_username,
+        "sentinel_password": sentinel_password,
         "tables": tables,
     }
     fields = _from_url(url).model_dump() | {key: value for key, value in overrides.items() if value is not None}
@@ -278,8 +281,17 @@ def from_connection(source: Callable[[], RedisConnection], **options: Unpack[Ada
 def _from_url(url: str) -> RedisConnection:
     connection = parse_url(url)
     if not isinstance(connection, RedisConnection):
-        raise BindingError("url: write redis:// or rediss://")
+        raise BindingError("url: write redis://, redis+sentinel:// or redis+cluster://, or rediss for redis with TLS")
     return connection
+
+
+def _index_keys(space: KeyLayout, metadata: Mapping[str, JsonValue]) -> list[str]:
+    keys: dict[str, None] = {}
+    for field, value in metadata.items():
+        keys[space.metadata(field, value)] = None
+        for item in value if isinstance(value, list) else ():
+            keys[space.metadata(field, item)] = None
+    return list(keys)
 
 
 def _summary(thread_id: str, checkpoint_id: bytes, text: bytes | None, namespace: str = "") -> CheckpointSummary:

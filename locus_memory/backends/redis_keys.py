@@ -1,7 +1,6 @@
 """Keys and commands of the Redis backend: the one source for the library and for the operator's ACL rules.
 
-All keys of a thread carry the thread's encoded id as their hash tag, so that they live in one Cluster slot and
-expire together.
+On one server, Sentinels or not, the keys are:
 
     <prefix>t:{<thread>}:order:<namespace>     sorted set: checkpoint id, by sequence number
     <prefix>t:{<thread>}:data:<namespace>      hash: p<checkpoint id> -> payload,
@@ -12,13 +11,21 @@ expire together.
     <prefix>i:refs:<thread>                    hash: reference -> index keys that hold it, one a line
     <prefix>i:m:<field>=<value>                sorted set: reference, by microsecond of the write
 
-A reference is `<thread>|<namespace>|<checkpoint>`, each part encoded.
     <prefix>claim                              the operator's claim, out of the reach of agents
+
+A reference is `<thread>|<namespace>|<checkpoint>`, each part encoded.
+
+A script of a Cluster reaches one slot. There the threads are spread over `BUCKETS` buckets, and each is a key space of
+its own, with its own indexes, below `<prefix>t:{<number>-<digest of the prefix>}:`. What is in braces is the hash tag:
+a bucket is in one slot, so that one script changes a thread and its index entries together; the listings merge what
+the buckets hold. The number of buckets and their names can never change: saved threads would not be found.
 """
 
 from __future__ import annotations
 
 import hashlib
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
@@ -59,6 +66,12 @@ APPLICATION_COMMANDS: Final = (
 CONNECTION_COMMANDS: Final = ("hello", "auth", "reset", "quit", "client|setinfo", "client|setname")
 """Commands that a client sends to set up a connection; they touch no key."""
 
+TOPOLOGY_COMMANDS: Final = ("role", "wait", "cluster|slots", "rename")
+"""Commands that a login needs besides: below Sentinels, for `wait_replicas`, and (the last two) in a Cluster."""
+
+BUCKETS: Final = 128
+"""Parts that the threads of a prefix are spread over in a Cluster; enough for an even load on a dozen primaries."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeyLayout:
@@ -92,6 +105,26 @@ class KeyLayout:
         if len(entry) > 200:
             entry = "#" + hashlib.sha256(entry.encode()).hexdigest()
         return f"{self.prefix}i:m:{entry}"
+
+
+class KeySpaces:
+    """The layouts that the threads of a prefix are spread over: one, or in a Cluster one for each bucket."""
+
+    def __init__(self, prefix: str, *, clustered: bool) -> None:
+        self.all = tuple(_buckets(prefix)) if clustered else (KeyLayout(prefix),)
+
+    def of(self, thread_id: str) -> KeyLayout:
+        """Return the layout that a thread belongs to."""
+        if len(self.all) == 1:
+            return self.all[0]
+        return self.all[zlib.crc32(thread_id.encode()) % len(self.all)]
+
+
+def _buckets(prefix: str) -> Iterator[KeyLayout]:
+    # With the digest, the stores that share a Cluster do not crowd into the same slots.
+    digest = hashlib.sha256(prefix.encode()).hexdigest()[:6]
+    for number in range(BUCKETS):
+        yield KeyLayout(f"{prefix}t:{{{number}-{digest}}}:")
 
 
 def encode(text: str) -> str:

@@ -1,8 +1,8 @@
 """Lua scripts of the Redis backend: each call of the storage port is one script, hence one atomic round trip.
 
-`redis_keys` says where things are. `ARGV[1]` is always the key prefix; a `tag` is an encoded thread id, namespaces
-are passed encoded, and thread and checkpoint ids as they are. Scripts build key names themselves, so that they can
-clean up after threads that expired: their data is gone by then, and only the indexes still mention them.
+`redis_keys` says where things are. `ARGV[1]` is always the prefix of a key space; a `tag` is an encoded thread id,
+namespaces are passed encoded, and thread and checkpoint ids as they are. Scripts build key names themselves, so that
+they can clean up after threads that expired: their data is gone by then, and only the indexes still mention them.
 
 `PUT` and `GET` are run for every save and load. The server builds each function of a script anew on every run, so
 these two define the functions that they rarely need where they need them.
@@ -14,7 +14,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
-_ENCODING: Final = """
+ENCODING: Final = """
 local function encode(text)
     return (text:gsub('[^%w_%.~-]', function(c) return string.format('%%%02X', c:byte()) end))
 end
@@ -24,7 +24,7 @@ end
 """
 
 # Removes the traces of a thread whose data is gone.
-_FORGET: Final = """
+FORGET: Final = """
 local function forget(thread, tag)
     local refs = prefix .. 'i:refs:' .. tag
     local held = call('HGETALL', refs)
@@ -50,7 +50,7 @@ end
 """
 
 # Makes all keys of a thread expire together; without a time to live, takes away one that was set before.
-_TOUCH: Final = """
+TOUCH: Final = """
 local function touch(thread, tag, ttl, now_ms)
     local base = prefix .. 't:{' .. tag .. '}:'
     if ttl > 0 then
@@ -70,7 +70,7 @@ local function touch(thread, tag, ttl, now_ms)
 end
 """
 
-_NOW_MS: Final = """
+NOW_MS: Final = """
 local function now_ms()
     local time = call('TIME')
     return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -103,19 +103,21 @@ end
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script, and the digest by which the server knows it once it has seen it."""
+    """A script, the digest by which the server knows it once it has seen it, and whether it writes."""
 
     text: str
     digest: str
+    writes: bool
 
 
-def _script(*parts: str) -> Script:
+def make_script(*parts: str, writes: bool) -> Script:
+    """Put a script together; `call` and `prefix` are defined in it."""
     text = "local call, prefix = redis.call, ARGV[1]\n" + "".join(parts)
     # SHA-1 is what EVALSHA takes; it protects nothing here.
-    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), writes)
 
 
-PUT: Final = _script(
+PUT: Final = make_script(
     """
 -- prefix, thread, tag, namespace, id, payload, summary, encoded id, ttl, mode, expected, index keys...
 local thread, tag, namespace, id, ttl = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[9])
@@ -126,7 +128,7 @@ if ARGV[10] == 'first' and latest[1] or ARGV[10] == 'next' and latest[1] ~= ARGV
 if not latest[1] then
     if call('EXISTS', base .. 'namespaces') == 0 then
         """,
-    _FORGET,
+    FORGET,
     """
         forget(thread, tag)
     end
@@ -150,9 +152,9 @@ if added == 0 or #ARGV > 11 then
 end
 if ttl > 0 or call('ZSCORE', prefix .. 'i:expiry', thread) then
     """,
-    _ENCODING,
-    _FORGET,
-    _TOUCH,
+    ENCODING,
+    FORGET,
+    TOUCH,
     """
     local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
     touch(thread, tag, ttl, now_ms)
@@ -164,9 +166,10 @@ if ttl > 0 or call('ZSCORE', prefix .. 'i:expiry', thread) then
 end
 return 1
 """,
+    writes=True,
 )
 
-GET: Final = _script(
+GET: Final = make_script(
     """
 -- prefix, thread, tag, namespace, 1 with payload or 0, ttl to refresh or 0, id or nothing for the latest
 local base, id = prefix .. 't:{' .. ARGV[3] .. '}:', ARGV[7]
@@ -179,8 +182,8 @@ elseif not call('ZSCORE', order, id) then
 end
 if ARGV[6] ~= '0' then
     """,
-    _TOUCH,
-    _NOW_MS,
+    TOUCH,
+    NOW_MS,
     """
     touch(ARGV[2], ARGV[3], tonumber(ARGV[6]), now_ms())
 end
@@ -188,20 +191,24 @@ if ARGV[5] == '0' then return {id, call('HGET', base .. 'data:' .. ARGV[4], 's' 
 local found = call('HMGET', base .. 'data:' .. ARGV[4], 's' .. id, 'p' .. id)
 return {id, found[1], found[2]}
 """,
+    writes=False,
 )
 
-LIST_CHECKPOINTS: Final = _script("""
+LIST_CHECKPOINTS: Final = make_script(
+    """
 -- prefix, tag, namespace, limit
 local base, found = prefix .. 't:{' .. ARGV[2] .. '}:', {}
 for _, id in ipairs(call('ZREVRANGE', base .. 'order:' .. ARGV[3], 0, tonumber(ARGV[4]) - 1)) do
     found[#found + 1] = {id, call('HGET', base .. 'data:' .. ARGV[3], 's' .. id)}
 end
 return found
-""")
+""",
+    writes=False,
+)
 
-DELETE_CHECKPOINT: Final = _script(
-    _ENCODING,
-    _FORGET,
+DELETE_CHECKPOINT: Final = make_script(
+    ENCODING,
+    FORGET,
     _UNINDEX,
     _REMOVE,
     """
@@ -210,10 +217,11 @@ local removed = remove(ARGV[3], ARGV[4], ARGV[5])
 if removed == 1 and call('EXISTS', prefix .. 't:{' .. ARGV[3] .. '}:namespaces') == 0 then forget(ARGV[2], ARGV[3]) end
 return removed
 """,
+    writes=True,
 )
 
-DELETE_THREAD: Final = _script(
-    _FORGET,
+DELETE_THREAD: Final = make_script(
+    FORGET,
     """
 -- prefix, thread, tag
 local base = prefix .. 't:{' .. ARGV[3] .. '}:'
@@ -225,12 +233,13 @@ call('UNLINK', base .. 'namespaces')
 forget(ARGV[2], ARGV[3])
 return #namespaces
 """,
+    writes=True,
 )
 
-COPY_THREAD: Final = _script(
-    _FORGET,
-    _TOUCH,
-    _NOW_MS,
+COPY_THREAD: Final = make_script(
+    FORGET,
+    TOUCH,
+    NOW_MS,
     """
 -- prefix, source tag, destination, destination tag, ttl; returns 1 copied, 0 no source, -1 destination exists
 local source, destination = ARGV[2], ARGV[4]
@@ -254,22 +263,24 @@ call('ZADD', prefix .. 'i:threads', 0, ARGV[3])
 touch(ARGV[3], destination, tonumber(ARGV[5]), now_ms())
 return 1
 """,
+    writes=True,
 )
 
-LIST_THREADS: Final = _script(
-    _ENCODING,
-    _FORGET,
+LIST_THREADS: Final = make_script(
+    ENCODING,
+    FORGET,
     _PAGE,
     """
 -- prefix, start, count; returns the living threads and where the page ended
 local alive, last = page_of_threads(ARGV[2], tonumber(ARGV[3]))
 return {alive, last}
 """,
+    writes=False,
 )
 
-LIST_LATEST: Final = _script(
-    _ENCODING,
-    _FORGET,
+LIST_LATEST: Final = make_script(
+    ENCODING,
+    FORGET,
     _PAGE,
     """
 -- prefix, start, count; returns {thread, id, summary} of threads in the empty namespace
@@ -282,10 +293,11 @@ for _, thread in ipairs(alive) do
 end
 return {found, last}
 """,
+    writes=False,
 )
 
-QUERY_BY_METADATA: Final = _script(
-    _ENCODING,
+QUERY_BY_METADATA: Final = make_script(
+    ENCODING,
     """
 -- prefix, index key, limit; returns {thread, id, summary} in the empty namespace, newest first
 local index, limit = ARGV[2], tonumber(ARGV[3])
@@ -308,11 +320,12 @@ end
 for _, ref in ipairs(gone) do call('ZREM', index, ref) end
 return found
 """,
+    writes=False,
 )
 
-VACUUM: Final = _script(
-    _ENCODING,
-    _FORGET,
+VACUUM: Final = make_script(
+    ENCODING,
+    FORGET,
     _UNINDEX,
     _REMOVE,
     _PAGE,
@@ -335,4 +348,5 @@ for _, thread in ipairs(alive) do
 end
 return {removed, last}
 """,
+    writes=True,
 )
