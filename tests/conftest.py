@@ -12,11 +12,14 @@ import pytest
 from tests.servers.postgresql import Database, PostgreSQLServer, TLSPostgreSQLServer
 from tests.servers.processes import ServerUnavailableError
 from tests.servers.redis import RedisServer, TLSRedisServer
+from tests.servers.redis_cluster import RedisCluster
+from tests.servers.redis_group import RedisGroup
+from tests.servers.redis_sentinel import RedisSentinels
 from tests.servers.report import ServerReport
 from tests.servers.server import Server
 from tests.servers.tls import CertificateAuthority
 
-S = TypeVar("S", bound=Server)
+S = TypeVar("S", bound=Server | RedisGroup)
 
 _REPORT = pytest.StashKey[ServerReport]()
 
@@ -117,6 +120,20 @@ def tls_redis_server(
         tmp_path_factory,
     ) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(server_report: ServerReport, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    """A Valkey Cluster of three primaries."""
+    with _session_server(lambda _: RedisCluster(), "redis_cluster", server_report, tmp_path_factory) as group:
+        yield group
+
+
+@pytest.fixture(scope="session")
+def redis_sentinels(server_report: ServerReport, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSentinels]:
+    """A Valkey primary and its replica below three Sentinels."""
+    with _session_server(lambda _: RedisSentinels(), "redis_sentinels", server_report, tmp_path_factory) as group:
+        yield group
 
 
 @pytest.fixture

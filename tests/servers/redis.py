@@ -75,6 +75,11 @@ class RedisServer(Server):
         with redis.Redis.from_url(self.url(), decode_responses=True, socket_timeout=10) as client:
             yield client
 
+    def expiries(self, prefix: str) -> dict[str, int]:
+        """All keys that begin with the prefix, and the seconds until they expire (-1: never)."""
+        with self.client() as client:
+            return {key: int(client.ttl(key)) for key in client.scan_iter(f"{prefix}*", count=1000)}
+
     def reset(self) -> None:
         """Forget all data, scripts, functions, and users but the default one."""
         with self.client() as client:

@@ -1,0 +1,76 @@
+"""A Valkey primary with replicas, watched by Sentinels."""
+
+import secrets
+from urllib.parse import quote, urlencode
+
+from tests.servers.redis_group import SILENCE_MILLISECONDS, Member, RedisGroup
+
+NAME = "main"
+
+
+class RedisSentinels(RedisGroup):
+    """One primary, its replicas, and three Sentinels of which two decide.
+
+    Args:
+        replicas: of the primary.
+        sentinel_password: None for a password that is the servers' own, empty for Sentinels that ask for none.
+    """
+
+    product = "Valkey Sentinel"
+
+    def __init__(self, replicas: int = 1, *, sentinel_password: str | None = None) -> None:
+        super().__init__()
+        password = secrets.token_urlsafe(24)
+        settings = {"repl-diskless-sync-delay": "0", "repl-ping-replica-period": "1"}
+        self.servers = [
+            Member(self.directory / f"server-{number}", password, settings) for number in range(1 + replicas)
+        ]
+        of_sentinels = password if sentinel_password is None else sentinel_password
+        asked = {} if of_sentinels else {"requirepass": "", "protected-mode": "no"}
+        self.sentinels = [
+            Member(self.directory / f"sentinel-{number}", of_sentinels, asked, ["--sentinel"]) for number in range(3)
+        ]
+
+    def url(self, **parameters: str) -> str:
+        """The connection URL of this library, with all rights."""
+        hosts = ",".join(f"{each.host}:{each.port}" for each in self.sentinels)
+        query = urlencode({"master_name": NAME, **parameters}, quote_via=quote)
+        return f"redis+sentinel://:{quote(self.password, safe='')}@{hosts}?{query}"
+
+    def start(self) -> None:
+        """Start everything and wait until the Sentinels know each other and the replicas."""
+        for member in self.members():
+            member.start()
+        primary, *replicas = self.servers
+        for replica in replicas:
+            replica.send("REPLICAOF", primary.host, str(primary.port))
+        self.wait_until(lambda: all(self._follows(each) for each in replicas), "the replicas follow")
+        settings = {
+            "auth-pass": self.password,
+            "down-after-milliseconds": str(SILENCE_MILLISECONDS),
+            "failover-timeout": "3000",
+        }
+        for sentinel in self.sentinels:
+            sentinel.send("SENTINEL", "MONITOR", NAME, primary.host, str(primary.port), "2")
+            for name, value in settings.items():
+                sentinel.send("SENTINEL", "SET", NAME, name, value)
+        self.wait_until(lambda: all(map(self._is_complete, self.sentinels)), "the Sentinels know each other")
+
+    def members(self) -> list[Member]:
+        """Servers and Sentinels."""
+        return [*self.servers, *self.sentinels]
+
+    def primary_of(self, sentinel: Member) -> int:
+        """The port of the primary that a Sentinel tells of."""
+        return int(sentinel.send("SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)[1])
+
+    def _is_complete(self, sentinel: Member) -> bool:
+        known = sentinel.send("SENTINEL", "MASTER", NAME)
+        fields = known if isinstance(known, dict) else dict(zip(known[::2], known[1::2], strict=True))
+        counts = (int(fields["num-slaves"]), int(fields["num-other-sentinels"]))
+        return counts == (len(self.servers) - 1, len(self.sentinels) - 1) and fields["flags"] == "master"
+
+    @staticmethod
+    def _follows(replica: Member) -> bool:
+        role = replica.send("ROLE")
+        return bool(role[0] == "slave" and role[3] == "connected")
