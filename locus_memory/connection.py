@@ -169,7 +169,13 @@ class OCIBucketConnection(BaseConnection):
     Attributes:
         bucket: Name of the bucket.
         namespace: Object Storage namespace of the tenancy.
+        prefix: Every object's name starts with this; at most 256 bytes.
+        region: Region identifier; by default the one of the configuration file or of the principal.
+        compartment_id: Where a missing bucket is created; None: it is not.
         auth: How requests are signed; only `api_key` needs a secret.
+        config_file: Configuration of the OCI SDK, for `api_key` without the fields and for `session_token`.
+        service_endpoint: Instead of the region's endpoint, such as a private one.
+        pool_max_size: Requests at once.
     """
 
     type: Literal["oci-bucket"] = "oci-bucket"
@@ -187,6 +193,8 @@ class OCIBucketConnection(BaseConnection):
     private_key: SecretStr | None = None
     config_file: str | None = None
     profile_name: str | None = None
+    service_endpoint: str | None = None
+    pool_max_size: int = Field(default=16, ge=1)
 
 
 class OpenSearchConnection(BaseConnection):

@@ -1,0 +1,1 @@
+"""Emulators of services that cannot run on a test machine."""
