@@ -8,13 +8,14 @@ import pytest
 from tests.chaos.replicas import REPLICAS, ROUNDS, Outcome, run_replicas
 from tests.servers.postgresql import PostgreSQLServer
 from tests.servers.redis import RedisServer
+from tests.servers.redis_group import RedisGroup
 
 
-@pytest.fixture(scope="module", params=["postgresql_server", "redis_server"])
+@pytest.fixture(scope="module", params=["postgresql_server", "redis_server", "redis_cluster", "redis_sentinels"])
 def outcomes(request: pytest.FixtureRequest) -> Iterator[list[Outcome]]:
     """What the replicas met; they ran once for all tests of a server."""
-    server: PostgreSQLServer | RedisServer = request.getfixturevalue(request.param)
-    if isinstance(server, RedisServer):
+    server: PostgreSQLServer | RedisServer | RedisGroup = request.getfixturevalue(request.param)
+    if isinstance(server, RedisServer | RedisGroup):
         server.reset()
         yield run_replicas(server.url())
     else:

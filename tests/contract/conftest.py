@@ -11,9 +11,10 @@ from locus_memory.testing import CheckpointerContract, StorageBackendContract
 from locus_memory.testing.base import CAPABILITIES
 from tests.servers.postgresql import Database
 from tests.servers.redis import RedisServer
+from tests.servers.redis_group import RedisGroup
 
 
-@pytest.fixture(params=["file", "postgresql", "redis"])
+@pytest.fixture(params=["file", "postgresql", "redis", "redis_sentinels", "redis_cluster"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty store, on each backend that outlives a process."""
     if request.param == "file":
@@ -21,6 +22,9 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     elif request.param == "postgresql":
         database: Database = request.getfixturevalue("postgresql_database")
         yield f"{database.dsn()}?schema=locus"
+    elif request.param in ("redis_sentinels", "redis_cluster"):
+        group: RedisGroup = request.getfixturevalue(request.param)
+        yield group.url(key_prefix=f"test-{secrets.token_hex(6)}:")
     else:
         server: RedisServer = request.getfixturevalue("redis_server")
         yield f"{server.url()}?key_prefix=test-{secrets.token_hex(6)}:"

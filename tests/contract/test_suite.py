@@ -20,6 +20,11 @@ from tests.contract.test_redis import (
     TestRedisCheckpointerOverTLS,
     TestRedisCheckpointerWithTTL,
 )
+from tests.contract.test_redis_modes import (
+    TestRedisCheckpointerBelowSentinels,
+    TestRedisCheckpointerOnCluster,
+    TestRedisCheckpointerOnClusterWithTTL,
+)
 
 SUITES: tuple[type[StorageBackendContract], ...] = (
     TestMemoryCheckpointer,
@@ -29,6 +34,9 @@ SUITES: tuple[type[StorageBackendContract], ...] = (
     TestRedisCheckpointer,
     TestRedisCheckpointerWithTTL,
     TestRedisCheckpointerOverTLS,
+    TestRedisCheckpointerBelowSentinels,
+    TestRedisCheckpointerOnCluster,
+    TestRedisCheckpointerOnClusterWithTTL,
 )
 # Imported to be looked at, not to be collected here again.
 for _suite in SUITES:
@@ -106,6 +114,9 @@ def test_capabilities_are_those_of_the_design() -> None:
         "TestRedisCheckpointer": replace(everything, search=False),
         "TestRedisCheckpointerWithTTL": replace(everything, search=False, ttl=True),
         "TestRedisCheckpointerOverTLS": replace(everything, search=False),
+        "TestRedisCheckpointerBelowSentinels": replace(everything, search=False),
+        "TestRedisCheckpointerOnCluster": replace(everything, search=False),
+        "TestRedisCheckpointerOnClusterWithTTL": replace(everything, search=False, ttl=True),
     }
 
 

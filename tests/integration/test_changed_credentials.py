@@ -11,11 +11,15 @@ import pytest
 from psycopg import sql
 
 from locus_memory.adapter import StorageBackendAdapter
+from locus_memory.backends.redis_keys import APPLICATION_COMMANDS, CONNECTION_COMMANDS, TOPOLOGY_COMMANDS, KeyLayout
 from locus_memory.binding import DirectoryBinding
 from locus_memory.errors import AuthenticationError
 from locus_memory.opening import open_checkpointer
 from tests.servers.postgresql import Database
 from tests.servers.redis import RedisServer
+from tests.servers.redis_cluster import RedisCluster
+from tests.servers.redis_group import RedisGroup
+from tests.servers.redis_sentinel import RedisSentinels
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,51 @@ def rotation_on_redis(redis_url: str, redis_server: RedisServer, tmp_path: Path)
     redis_server.reset()  # others count its users
 
 
-@pytest.fixture(params=["rotation_on_postgresql", "rotation_on_redis"])
+ACL_RULES = [
+    "resetkeys",
+    *(f"~{prefix}*" for prefix in KeyLayout("locus:").data_prefixes),
+    "-@all",
+    *(f"+{command}" for command in (*APPLICATION_COMMANDS, *CONNECTION_COMMANDS, *TOPOLOGY_COMMANDS)),
+]
+
+
+def rotation_on_group(group: RedisGroup, document: dict[str, object], tmp_path: Path) -> Rotation:
+    """Logins with the rights that the documentation names and no others; they are each server's own affair."""
+    for server in group.servers:
+        for login in ("old", "new"):
+            server.send("ACL", "SETUSER", login, "on", ">secret", *ACL_RULES)
+    document = {"version": 1, "type": "redis", "username": "old", "password": "secret"} | document
+
+    def on_server() -> None:
+        for server in group.servers:
+            server.send("ACL", "DELUSER", "old")
+
+    return Rotation(bound(tmp_path, document), on_server, lambda: write(tmp_path, document | {"username": "new"}))
+
+
+@pytest.fixture
+def rotation_on_redis_cluster(redis_cluster: RedisCluster, tmp_path: Path) -> Iterator[Rotation]:
+    addresses = [{"host": each.host, "port": each.port} for each in redis_cluster.servers]
+    yield rotation_on_group(redis_cluster, {"mode": "cluster", "addresses": addresses}, tmp_path)
+    redis_cluster.reset()
+
+
+@pytest.fixture
+def rotation_on_redis_sentinels(redis_sentinels: RedisSentinels, tmp_path: Path) -> Iterator[Rotation]:
+    document = {
+        "mode": "sentinel",
+        "addresses": [{"host": each.host, "port": each.port} for each in redis_sentinels.sentinels],
+        "master_name": "main",
+        "sentinel_password": redis_sentinels.sentinels[0].password,
+        "wait_replicas": 1,
+    }
+    yield rotation_on_group(redis_sentinels, document, tmp_path)
+    redis_sentinels.reset()
+
+
+@pytest.fixture(
+    params=["rotation_on_postgresql", "rotation_on_redis", "rotation_on_redis_cluster", "rotation_on_redis_sentinels"]
+)
 def rotation(request: pytest.FixtureRequest) -> Rotation:
     found: Rotation = request.getfixturevalue(request.param)
     return found
