@@ -46,6 +46,10 @@ _ENCRYPTED: Final = 0x20
 """Flag: what follows the codec byte is encrypted; see `locus_memory.encryption`."""
 
 
+class AgentStateJson(dict[str, JsonValue]):
+    """The JSON object of an `AgentState` of locus-sdk, which `load` returns as such."""
+
+
 class StateCodec:
     """Encodes states of any supported kind, and decodes them to `state_type`.
 
@@ -173,6 +177,11 @@ def is_plain_json(payload: bytes) -> bool:
     return bool(payload) and payload[0] & ~_AGENT_STATE == _JSON
 
 
+def is_encrypted(payload: bytes) -> bool:
+    """Tell whether the payload can be read with its key only."""
+    return bool(payload) and bool(payload[0] & _ENCRYPTED)
+
+
 def plain_payload(text: bytes, *, agent_state: bool = False) -> bytes:
     """Make the payload of a state that is JSON text already.
 
@@ -209,6 +218,8 @@ def _to_json(state: Any) -> bytes:
 
 @functools.cache
 def _flags(state_class: Any) -> int:
+    if issubclass(state_class, AgentStateJson):
+        return _AGENT_STATE
     # Compared by name: the class is importable only where locus-sdk is installed.
     names = ((base.__module__, base.__name__) for base in getattr(state_class, "__mro__", ()))
     return _AGENT_STATE if ("locus.core.state", "AgentState") in names else 0

@@ -1,0 +1,1 @@
+"""`locus-memory serve`: any backend of this library as a service over HTTP."""

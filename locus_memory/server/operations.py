@@ -1,0 +1,195 @@
+"""The operations of the storage port, each a route; payloads are opaque bytes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import ValidationError
+
+from locus_memory.arguments import check_id, check_ids, checked_metadata, utf8_size
+from locus_memory.checkpointer import UNCHECKED
+from locus_memory.codec import is_encrypted
+from locus_memory.connection import describe
+from locus_memory.errors import CapabilityNotSupportedError, InvalidArgumentError
+from locus_memory.server import models
+from locus_memory.server.answers import checkpoint_answer, errors, json_answer, summaries_answer
+from locus_memory.server.store import ServedStore
+from locus_memory.storage import NewCheckpoint
+from locus_memory.text import words
+from locus_memory.wire import FRAME_TYPE, NOT_FOUND, OPERATIONS, PROBLEM_TYPE, problem, split_frame, summary_to_json
+
+router = APIRouter(prefix=OPERATIONS, tags=["operations"])
+
+_FRAME = {"content": {FRAME_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+
+
+def served_store(request: Request) -> ServedStore:
+    """Return the store of the application."""
+    store: ServedStore = request.app.state.store
+    return store
+
+
+Store = Annotated[ServedStore, Depends(served_store)]
+
+
+@router.post(
+    "/put",
+    status_code=204,
+    responses=errors(409, 422),
+    openapi_extra={"requestBody": {"required": True, **_FRAME}},
+)
+async def put(request: Request, store: Store) -> Response:
+    """Write a checkpoint and make it the latest, atomically and durably.
+
+    The body is a frame: the length of the head as 4 bytes, big-endian; the head, a JSON object (schema
+    `CheckpointHead`); the payload.
+    """
+    text, payload = split_frame(await request.body())
+    try:
+        head = models.CheckpointHead.model_validate_json(text)
+    except ValidationError as error:
+        raise InvalidArgumentError(f"head: {describe(error)}") from None
+    _check_address(head.thread_id, head.checkpoint_id, head.namespace)
+    for name in ("parent_id", "expected_checkpoint_id"):
+        if (value := getattr(head, name)) is not None:
+            check_id(name, value)
+    # Nor is the text of plain states to be stored where the server itself encrypts.
+    readable = not (store.codec.encrypts or is_encrypted(payload))
+    checkpoint = NewCheckpoint(
+        thread_id=head.thread_id,
+        checkpoint_id=head.checkpoint_id,
+        payload=payload,
+        metadata=checked_metadata(head.metadata),
+        namespace=head.namespace,
+        parent_id=head.parent_id,
+        text=(lambda: store.text_or_nothing(payload)) if readable else None,
+    )
+    compares = "expected_checkpoint_id" in head.model_fields_set
+    expected = head.expected_checkpoint_id if compares else UNCHECKED
+    await store.run(lambda: store.storage.put(checkpoint, expected_checkpoint_id=expected))
+    return Response(status_code=204)
+
+
+@router.post(
+    "/get", response_class=Response, responses={200: {"description": "A frame.", **_FRAME}, **errors(404, 422)}
+)
+async def get(address: models.Address, store: Store) -> Response:
+    """Return a checkpoint with its payload, as a frame whose head is a summary."""
+    _check_address(address.thread_id, address.checkpoint_id, address.namespace)
+    stored = await store.run(
+        lambda: store.storage.get(address.thread_id, address.checkpoint_id, namespace=address.namespace)
+    )
+    return checkpoint_answer(stored) if stored else not_found()
+
+
+@router.post("/get_summary", response_model=models.Summary, responses=errors(404, 422))
+async def get_summary(address: models.Address, store: Store) -> Response:
+    """Return a checkpoint without its payload."""
+    _check_address(address.thread_id, address.checkpoint_id, address.namespace)
+    found = await store.run(
+        lambda: store.storage.get_summary(address.thread_id, address.checkpoint_id, namespace=address.namespace)
+    )
+    return json_answer(summary_to_json(found)) if found else not_found()
+
+
+@router.post("/list_checkpoints", response_model=models.Summaries, responses=errors(422))
+async def list_checkpoints(arguments: models.CheckpointListing, store: Store) -> Response:
+    """List checkpoints, newest first."""
+    _check_address(arguments.thread_id, None, arguments.namespace)
+    return summaries_answer(
+        await store.run(
+            lambda: store.storage.list_checkpoints(arguments.thread_id, arguments.limit, namespace=arguments.namespace)
+        )
+    )
+
+
+@router.post("/delete_checkpoint", response_model=models.Deleted, responses=errors(422))
+async def delete_checkpoint(address: models.ExactAddress, store: Store) -> Response:
+    """Delete one checkpoint; the one before it is the latest again."""
+    _check_address(address.thread_id, address.checkpoint_id, address.namespace)
+    deleted = await store.run(
+        lambda: store.storage.delete_checkpoint(address.thread_id, address.checkpoint_id, namespace=address.namespace)
+    )
+    return json_answer({"deleted": deleted})
+
+
+@router.post("/delete_thread", response_model=models.Deleted, responses=errors(422))
+async def delete_thread(arguments: models.ThreadArguments, store: Store) -> Response:
+    """Delete a thread with all its namespaces."""
+    check_id("thread_id", arguments.thread_id)
+    deleted = await store.run(lambda: store.storage.delete_thread(arguments.thread_id))
+    return json_answer({"deleted": deleted})
+
+
+@router.post("/copy_thread", response_model=models.Copied, responses=errors(409, 422, 501))
+async def copy_thread(arguments: models.Copy, store: Store) -> Response:
+    """Copy a thread with its history, byte by byte."""
+    await _require(store, "branching")
+    check_id("source_thread_id", arguments.source_thread_id)
+    check_id("dest_thread_id", arguments.dest_thread_id)
+    copied = await store.run(lambda: store.storage.copy_thread(arguments.source_thread_id, arguments.dest_thread_id))
+    return json_answer({"copied": copied})
+
+
+@router.post("/list_threads", response_model=models.Threads, responses=errors(422, 501))
+async def list_threads(arguments: models.ThreadListing, store: Store) -> Response:
+    """List thread ids."""
+    await _require(store, "list_threads")
+    utf8_size("pattern", arguments.pattern)
+    found = await store.run(lambda: store.storage.list_threads(arguments.limit, arguments.pattern))
+    return json_answer({"threads": found})
+
+
+@router.post("/list_latest", response_model=models.Summaries, responses=errors(422, 501))
+async def list_latest(arguments: models.LatestListing, store: Store) -> Response:
+    """List the latest checkpoint of each thread, ordered by thread id."""
+    await _require(store, "list_with_metadata")
+    return summaries_answer(await store.run(lambda: store.storage.list_latest(arguments.limit)))
+
+
+@router.post("/query_by_metadata", response_model=models.Summaries, responses=errors(422, 501))
+async def query_by_metadata(query: models.MetadataQuery, store: Store) -> Response:
+    """Find checkpoints by a field of their metadata, newest first."""
+    await _require(store, "metadata_query")
+    checked_metadata({query.key: query.value})
+    return summaries_answer(
+        await store.run(lambda: store.storage.query_by_metadata(query.key, query.value, query.limit))
+    )
+
+
+@router.post("/search", response_model=models.Hits, responses=errors(422, 501))
+async def search(query: models.SearchQuery, store: Store) -> Response:
+    """Find threads by the words of their current state, best first."""
+    await _require(store, "search")
+    # Cut again: backends rely on terms being words, and nothing else.
+    terms = list(dict.fromkeys(words(" ".join(query.terms))))
+    if not terms:
+        raise InvalidArgumentError("terms: write at least one word")
+    hits = await store.run(lambda: store.storage.search(terms, query.limit, store.text_of))
+    return json_answer({"hits": [{**summary_to_json(hit.summary), "score": hit.score} for hit in hits]})
+
+
+@router.post("/vacuum", response_model=models.DeletedCount, responses=errors(422, 501))
+async def vacuum(arguments: models.Vacuum, store: Store) -> Response:
+    """Delete checkpoints written before a time."""
+    await _require(store, "vacuum")
+    deleted = await store.run(lambda: store.storage.vacuum(arguments.before))
+    return json_answer({"deleted": deleted})
+
+
+def not_found() -> Response:
+    """Say that there is no such checkpoint, in the words that clients take for that."""
+    return json_answer(problem(404, NOT_FOUND, "there is no such checkpoint"), 404, PROBLEM_TYPE)
+
+
+def _check_address(thread_id: str, checkpoint_id: str | None, namespace: str) -> None:
+    check_ids(thread_id, checkpoint_id)
+    if namespace:
+        check_id("namespace", namespace)
+
+
+async def _require(store: ServedStore, capability: str) -> None:
+    await store.run(store.storage.discover)
+    if not getattr(store.checkpointer.capabilities, capability):
+        raise CapabilityNotSupportedError(type(store.storage).__name__, capability)
