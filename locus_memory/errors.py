@@ -38,6 +38,10 @@ class UnknownEncryptionKeyError(CorruptCheckpointError):
     """A checkpoint is encrypted with a key that is not among those given."""
 
 
+class MissingPartsError(CheckpointError):
+    """A checkpoint refers to parts that are not stored any more; nothing was written. Savers then send them again."""
+
+
 class StateTooLargeError(CheckpointError):
     """The state exceeds what this library or the backend accepts; nothing was written."""
 

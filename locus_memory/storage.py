@@ -8,7 +8,7 @@ A backend stores encoded payloads; it never sees a Python state. The faces (`ada
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, NoReturn
@@ -31,6 +31,9 @@ class NewCheckpoint:
         parent_id: Checkpoint that this one continues, if the face keeps lineage.
         text: Makes the searchable text of the state, for a backend that indexes it when it is saved. None where
             the text must not be stored, because the payload is encrypted.
+        parts: What belongs to the checkpoint beside its payload and is new in it, by name. A name means the same
+            bytes in all checkpoints of the thread and namespace: a part is written once, and shared.
+        part_names: All parts that it needs, those in `parts` among them.
     """
 
     thread_id: str
@@ -40,6 +43,33 @@ class NewCheckpoint:
     namespace: str = ""
     parent_id: str | None = None
     text: Callable[[], str] | None = field(default=None, repr=False, compare=False)
+    parts: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    part_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PendingWrite:
+    """What a task of a graph's step has written before the step's checkpoint was made.
+
+    Attributes:
+        task_id: The task.
+        index: Position among the task's writes. The first write at a position stays, but one at a negative
+            position is replaced.
+        channel: Where to.
+        payload: The encoded value.
+        task_path: Where in the graph the task is; the first key of the order in which steps apply writes.
+    """
+
+    task_id: str
+    index: int
+    channel: str
+    payload: bytes
+    task_path: str = ""
+
+    @property
+    def order(self) -> tuple[str, str, int]:
+        """Key of the order in which a step applies its tasks' writes."""
+        return (self.task_path, self.task_id, self.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +86,17 @@ class CheckpointSummary:
 
 @dataclass(frozen=True, slots=True)
 class StoredCheckpoint:
-    """A stored checkpoint: its summary and its payload."""
+    """A stored checkpoint: its summary and its payload.
+
+    Attributes:
+        parts: By name; see `NewCheckpoint`. Only from `get_complete`.
+        writes: What tasks have written on top of it, in `PendingWrite.order`. Only from `get_complete`.
+    """
 
     summary: CheckpointSummary
     payload: bytes
+    parts: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    writes: tuple[PendingWrite, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +148,7 @@ class StorageBackend(ABC):
 
         Raises:
             CheckpointConflictError: The latest is not the expected one (None: there is one).
+            MissingPartsError: A part is neither new nor stored (deleted meanwhile); nothing was written.
         """
 
     @abstractmethod
@@ -136,6 +174,34 @@ class StorageBackend(ABC):
     @abstractmethod
     async def delete_thread(self, thread_id: str) -> bool:
         """Delete a thread with all its namespaces, leaving nothing of it; tell whether it was there."""
+
+    async def get_complete(
+        self, thread_id: str, checkpoint_ids: Sequence[str] | None = None, *, namespace: str = ""
+    ) -> list[StoredCheckpoint]:
+        """Return checkpoints with their parts and pending writes, in the order of the ids; missing ones are left out.
+
+        Args:
+            thread_id: The conversation.
+            checkpoint_ids: Which; None for the latest alone.
+            namespace: Sub-graph within the thread.
+
+        Raises:
+            CorruptCheckpointError: A part that one of them needs is missing.
+        """
+        raise NotImplementedError
+
+    async def put_writes(
+        self, thread_id: str, checkpoint_id: str, writes: Sequence[PendingWrite], *, namespace: str = ""
+    ) -> None:
+        """Write what a task has written on top of a checkpoint, atomically and durably; again changes nothing.
+
+        The checkpoint may come later, or never. Writes go when their checkpoint, or their thread, is deleted.
+        """
+        raise NotImplementedError
+
+    async def get_writes(self, thread_id: str, checkpoint_id: str, *, namespace: str = "") -> list[PendingWrite]:
+        """Return the pending writes on top of a checkpoint, in `PendingWrite.order`."""
+        raise NotImplementedError
 
     async def copy_thread(self, source_thread_id: str, dest_thread_id: str) -> bool:
         """Copy payloads byte by byte, with ids, order, metadata and times; see `BaseCheckpointer`."""
