@@ -150,11 +150,17 @@ def first_matching(thread_ids: Iterable[str], pattern: str, limit: int) -> list[
         pattern: `*` stands for any run of characters, everything else for itself.
         limit: At least 1.
     """
-    matching = (thread_id for thread_id in thread_ids if _matches_pattern(thread_id, pattern))
+    matching = (thread_id for thread_id in thread_ids if matches_pattern(thread_id, pattern))
     return heapq.nsmallest(limit, matching, key=str.encode)
 
 
-def _matches_pattern(thread_id: str, pattern: str) -> bool:
+def next_after(thread_ids: Iterable[str], thread_id: str | None, limit: int) -> list[str]:
+    """Return at most `limit` of the ids that come behind one in the order of their UTF-8 bytes; None: the first ones."""
+    behind = (each for each in thread_ids if thread_id is None or each.encode() > thread_id.encode())
+    return heapq.nsmallest(limit, behind, key=str.encode)
+
+
+def matches_pattern(thread_id: str, pattern: str) -> bool:
     # By hand: each further `.*` of a regular expression multiplies its time on a hostile id.
     first, *rest = pattern.split("*")
     if not rest:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import pytest
 
+from tests.servers.opensearch import OpenSearchServer
 from tests.servers.postgresql import Database, PostgreSQLServer, TLSPostgreSQLServer
 from tests.servers.processes import ServerUnavailableError
 from tests.servers.redis import RedisServer, TLSRedisServer
@@ -136,6 +137,33 @@ def redis_sentinels(server_report: ServerReport, tmp_path_factory: pytest.TempPa
         yield group
 
 
+@pytest.fixture(scope="session")
+def opensearch_server(
+    server_report: ServerReport, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OpenSearchServer]:
+    """osmem behind a front that checks logins and shows writes to searches after a refresh only."""
+    with _session_server(
+        lambda log: OpenSearchServer(log=log), "opensearch_server", server_report, tmp_path_factory
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tls_opensearch_server(
+    certificate_authority: CertificateAuthority,
+    server_report: ServerReport,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[OpenSearchServer]:
+    """The same, TLS only."""
+    with _session_server(
+        lambda log: OpenSearchServer(certificate_authority, log=log),
+        "tls_opensearch_server",
+        server_report,
+        tmp_path_factory,
+    ) as server:
+        yield server
+
+
 @pytest.fixture
 def postgresql_database(postgresql_server: PostgreSQLServer) -> Iterator[Database]:
     """A new database on PostgreSQL 18, dropped after the test."""
@@ -155,3 +183,9 @@ def redis_url(redis_server: RedisServer) -> str:
 def redis_prefix() -> str:
     """A key prefix that no other test uses."""
     return f"test-{secrets.token_hex(6)}:"
+
+
+@pytest.fixture
+def opensearch_index() -> str:
+    """The name of an index that no other test uses."""
+    return f"test-{secrets.token_hex(6)}"

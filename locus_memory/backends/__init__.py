@@ -6,6 +6,7 @@ A backend's module imports its driver when the backend is made, never on import.
 from locus_memory.adapter import StorageBackendAdapter
 from locus_memory.backends.file import FileBackend, FileCheckpointer
 from locus_memory.backends.memory import MemoryBackend, MemoryCheckpointer
+from locus_memory.backends.opensearch import OpenSearchBackend, opensearch_checkpointer
 from locus_memory.backends.postgresql import PostgreSQLBackend, postgresql_checkpointer
 from locus_memory.backends.redis import RedisBackend, redis_checkpointer
 
@@ -14,9 +15,11 @@ __all__ = [
     "FileCheckpointer",
     "MemoryBackend",
     "MemoryCheckpointer",
+    "OpenSearchBackend",
     "PostgreSQLBackend",
     "RedisBackend",
     "StorageBackendAdapter",
+    "opensearch_checkpointer",
     "postgresql_checkpointer",
     "redis_checkpointer",
 ]
