@@ -9,7 +9,9 @@ from typing import TypeVar
 
 import pytest
 
+from tests.servers.hosting import Host
 from tests.servers.opensearch import OpenSearchServer
+from tests.servers.oracle import REAL_DSN, EmulatedOracle, OracleStore, RealOracle, installed
 from tests.servers.postgresql import Database, PostgreSQLServer, TLSPostgreSQLServer
 from tests.servers.processes import ServerUnavailableError
 from tests.servers.redis import RedisServer, TLSRedisServer
@@ -164,6 +166,30 @@ def tls_opensearch_server(
         yield server
 
 
+@pytest.fixture(scope="session")
+def oracle_database(
+    request: pytest.FixtureRequest, server_report: ServerReport
+) -> Iterator[EmulatedOracle | RealOracle]:
+    """The Oracle database that the environment names, or else the emulator."""
+    oracle: EmulatedOracle | RealOracle
+    if REAL_DSN in os.environ:
+        oracle = RealOracle()
+        server_report.started("oracle_database", "Oracle", oracle.version)
+    else:
+        server = request.getfixturevalue("postgresql_server")
+        oracle = EmulatedOracle(server)
+        server_report.started("oracle_database", "Oracle emulated on PostgreSQL", server.version)
+    yield oracle
+    oracle.close()
+
+
+@pytest.fixture
+def oracle_store(oracle_database: EmulatedOracle | RealOracle) -> Iterator[OracleStore]:
+    """An empty store on Oracle; this process and its children reach it through the driver."""
+    with installed(oracle_database), oracle_database.store() as store:
+        yield store
+
+
 @pytest.fixture
 def postgresql_database(postgresql_server: PostgreSQLServer) -> Iterator[Database]:
     """A new database on PostgreSQL 18, dropped after the test."""
@@ -183,6 +209,13 @@ def redis_url(redis_server: RedisServer) -> str:
 def redis_prefix() -> str:
     """A key prefix that no other test uses."""
     return f"test-{secrets.token_hex(6)}:"
+
+
+@pytest.fixture(scope="session")
+def http_host() -> Iterator[Host]:
+    """The checkpoint server in this process; each test has it serve a store of its own."""
+    with Host().running() as host:
+        yield host
 
 
 @pytest.fixture

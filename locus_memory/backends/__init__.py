@@ -5,21 +5,27 @@ A backend's module imports its driver when the backend is made, never on import.
 
 from locus_memory.adapter import StorageBackendAdapter
 from locus_memory.backends.file import FileBackend, FileCheckpointer
+from locus_memory.backends.http import HTTPBackend, HTTPCheckpointer
 from locus_memory.backends.memory import MemoryBackend, MemoryCheckpointer
 from locus_memory.backends.opensearch import OpenSearchBackend, opensearch_checkpointer
+from locus_memory.backends.oracle import OracleBackend, oracle_checkpointer
 from locus_memory.backends.postgresql import PostgreSQLBackend, postgresql_checkpointer
 from locus_memory.backends.redis import RedisBackend, redis_checkpointer
 
 __all__ = [
     "FileBackend",
     "FileCheckpointer",
+    "HTTPBackend",
+    "HTTPCheckpointer",
     "MemoryBackend",
     "MemoryCheckpointer",
     "OpenSearchBackend",
+    "OracleBackend",
     "PostgreSQLBackend",
     "RedisBackend",
     "StorageBackendAdapter",
     "opensearch_checkpointer",
+    "oracle_checkpointer",
     "postgresql_checkpointer",
     "redis_checkpointer",
 ]

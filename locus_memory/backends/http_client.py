@@ -142,7 +142,8 @@ class Client:
                 **{name: value.get_secret_value() for name, value in connection.headers.items()},
             },
             "auth": self._auth,
-            "verify": self._tls_context(),
+            # Reading the system's certificates takes longer than a request; plain HTTP needs none of them.
+            "verify": self._tls_context() if connection.base_url.startswith("https:") else False,
             # Waiting for a connection is the caller's, within its deadline.
             "timeout": httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT_SECONDS), pool=None),
             "limits": httpx.Limits(
@@ -152,7 +153,7 @@ class Client:
         }
 
     def _tls_context(self) -> ssl.SSLContext:
-        # Reading the system's certificates takes longer than a request: once, not once per event loop.
+        # Once, not once per event loop.
         if self._tls is None or self._tls[0] != self.connection.ca:
             ca = self.connection.ca
             try:
