@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NoReturn
 from pydantic import JsonValue
 
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
+from locus_memory.diagnosis import Diagnosis
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class NewCheckpoint:
         parts: What belongs to the checkpoint beside its payload and is new in it, by name. A name means the same
             bytes in all checkpoints of the thread and namespace: a part is written once, and shared.
         part_names: All parts that it needs, those in `parts` among them.
+        created_at: Time of the write where it was made elsewhere, in UTC; None for now. Only for a backend that
+            `transfers`.
     """
 
     thread_id: str
@@ -45,6 +48,7 @@ class NewCheckpoint:
     text: Callable[[], str] | None = field(default=None, repr=False, compare=False)
     parts: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     part_names: tuple[str, ...] = ()
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +215,27 @@ class StorageBackend(ABC):
         """Return thread ids in the order of their UTF-8 bytes; see `BaseCheckpointer`."""
         raise NotImplementedError
 
+    @property
+    def transfers(self) -> bool:
+        """Whether threads can be moved into and out of it as they are, times included.
+
+        Then it has `list_threads_after` and `list_namespaces`, and keeps `NewCheckpoint.created_at`.
+        """
+        return False
+
+    async def list_threads_after(self, thread_id: str | None, limit: int) -> list[str]:
+        """Return the next thread ids in the order of their UTF-8 bytes.
+
+        Args:
+            thread_id: The one to go on behind, which need not exist; None to begin.
+            limit: At least 1. Fewer than that are returned only at the end.
+        """
+        raise NotImplementedError
+
+    async def list_namespaces(self, thread_id: str) -> list[str]:
+        """Return the namespaces of a thread that hold checkpoints, in the order of their UTF-8 bytes."""
+        raise NotImplementedError
+
     async def list_latest(self, limit: int) -> list[CheckpointSummary]:
         """Return the latest checkpoint of each thread (empty namespace), ordered by thread id."""
         raise NotImplementedError
@@ -232,6 +257,10 @@ class StorageBackend(ABC):
     async def vacuum(self, before: datetime) -> int:
         """Delete checkpoints written before the given time; return how many."""
         raise NotImplementedError
+
+    async def diagnose(self) -> Diagnosis:
+        """Say what this backend is, and what is wrong with it or will go wrong; changes nothing there."""
+        return Diagnosis()
 
     @property
     def connection_version(self) -> int:

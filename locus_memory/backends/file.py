@@ -20,7 +20,7 @@ from locus_memory.backends.file_document import CheckpointRecord
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
 from locus_memory.connection import FileConnection
 from locus_memory.errors import CheckpointConflictError, InvalidArgumentError
-from locus_memory.history import Entry, ThreadHistory, find_by_metadata, first_matching, rank
+from locus_memory.history import Entry, ThreadHistory, find_by_metadata, first_matching, next_after, rank
 from locus_memory.storage import CheckpointSummary, NewCheckpoint, SearchHit, StorageBackend, StoredCheckpoint
 
 T = TypeVar("T")
@@ -102,6 +102,17 @@ class FileBackend(StorageBackend):
 
     async def list_threads(self, limit: int, pattern: str = "*") -> list[str]:
         return await self._read(lambda directory: first_matching(directory.thread_ids(), pattern, limit))
+
+    @property
+    def transfers(self) -> bool:
+        return True
+
+    async def list_threads_after(self, thread_id: str | None, limit: int) -> list[str]:
+        return await self._read(lambda directory: next_after(directory.thread_ids(), thread_id, limit))
+
+    async def list_namespaces(self, thread_id: str) -> list[str]:
+        history = await self._read(lambda directory: directory.read(thread_id))
+        return sorted(history.namespaces, key=str.encode) if history else []
 
     async def list_latest(self, limit: int) -> list[CheckpointSummary]:
         return await self._read(lambda directory: _list_latest(directory, limit))
@@ -215,7 +226,7 @@ def _put(directory: ThreadDirectory, checkpoint: NewCheckpoint, expected: str | 
         thread_id=checkpoint.thread_id,
         checkpoint_id=checkpoint.checkpoint_id,
         metadata=dict(checkpoint.metadata),
-        created_at=datetime.now(UTC),
+        created_at=checkpoint.created_at or datetime.now(UTC),
         namespace=checkpoint.namespace,
         parent_id=checkpoint.parent_id,
     )

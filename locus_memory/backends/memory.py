@@ -16,7 +16,7 @@ from locus_memory.adapter import AdapterOptions, StorageBackendAdapter
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
 from locus_memory.connection import MemoryConnection
 from locus_memory.errors import CheckpointConflictError
-from locus_memory.history import Entry, ThreadHistory, find_by_metadata, first_matching, rank
+from locus_memory.history import Entry, ThreadHistory, find_by_metadata, first_matching, next_after, rank
 from locus_memory.storage import CheckpointSummary, NewCheckpoint, SearchHit, StorageBackend, StoredCheckpoint
 
 _CAPABILITIES = CheckpointerCapabilities(
@@ -54,7 +54,7 @@ class MemoryBackend(StorageBackend):
                 thread_id=checkpoint.thread_id,
                 checkpoint_id=checkpoint.checkpoint_id,
                 metadata=metadata,
-                created_at=datetime.now(UTC),
+                created_at=checkpoint.created_at or datetime.now(UTC),
                 namespace=checkpoint.namespace,
                 parent_id=checkpoint.parent_id,
             )
@@ -105,6 +105,19 @@ class MemoryBackend(StorageBackend):
     async def list_threads(self, limit: int, pattern: str = "*") -> list[str]:
         with self._lock:
             return first_matching(self._histories, pattern, limit)
+
+    @property
+    def transfers(self) -> bool:
+        return True
+
+    async def list_threads_after(self, thread_id: str | None, limit: int) -> list[str]:
+        with self._lock:
+            return next_after(self._histories, thread_id, limit)
+
+    async def list_namespaces(self, thread_id: str) -> list[str]:
+        with self._lock:
+            history = self._histories.get(thread_id)
+            return sorted(history.namespaces, key=str.encode) if history else []
 
     async def list_latest(self, limit: int) -> list[CheckpointSummary]:
         with self._lock:

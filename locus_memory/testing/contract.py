@@ -10,6 +10,7 @@ from locus_memory.testing.order import OrderTests
 from locus_memory.testing.port import PortTests
 from locus_memory.testing.queries import ListingTests, MetadataTests, SearchTests
 from locus_memory.testing.states import StateTests
+from locus_memory.testing.transfers import TransferTests
 
 
 class CheckpointerContract(
@@ -49,5 +50,5 @@ class CheckpointerContract(
     """
 
 
-class StorageBackendContract(CheckpointerContract, PortTests):
+class StorageBackendContract(CheckpointerContract, PortTests, TransferTests):
     """The suite for a `StorageBackend` of your own: `checkpointer` is a `StorageBackendAdapter` on it."""
