@@ -6,16 +6,20 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chaos.replicas import REPLICAS, ROUNDS, Outcome, run_replicas
+from tests.servers.opensearch import OpenSearchServer
 from tests.servers.postgresql import PostgreSQLServer
 from tests.servers.redis import RedisServer
 from tests.servers.redis_group import RedisGroup
 
 
-@pytest.fixture(scope="module", params=["postgresql_server", "redis_server", "redis_cluster", "redis_sentinels"])
+@pytest.fixture(
+    scope="module",
+    params=["postgresql_server", "redis_server", "redis_cluster", "redis_sentinels", "opensearch_server"],
+)
 def outcomes(request: pytest.FixtureRequest) -> Iterator[list[Outcome]]:
     """What the replicas met; they ran once for all tests of a server."""
-    server: PostgreSQLServer | RedisServer | RedisGroup = request.getfixturevalue(request.param)
-    if isinstance(server, RedisServer | RedisGroup):
+    server: PostgreSQLServer | RedisServer | RedisGroup | OpenSearchServer = request.getfixturevalue(request.param)
+    if isinstance(server, RedisServer | RedisGroup | OpenSearchServer):
         server.reset()
         yield run_replicas(server.url())
     else:

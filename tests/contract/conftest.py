@@ -9,12 +9,13 @@ import pytest
 
 from locus_memory.testing import CheckpointerContract, StorageBackendContract
 from locus_memory.testing.base import CAPABILITIES
+from tests.servers.opensearch import OpenSearchServer
 from tests.servers.postgresql import Database
 from tests.servers.redis import RedisServer
 from tests.servers.redis_group import RedisGroup
 
 
-@pytest.fixture(params=["file", "postgresql", "redis", "redis_sentinels", "redis_cluster"])
+@pytest.fixture(params=["file", "postgresql", "redis", "redis_sentinels", "redis_cluster", "opensearch"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty store, on each backend that outlives a process."""
     if request.param == "file":
@@ -25,6 +26,9 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     elif request.param in ("redis_sentinels", "redis_cluster"):
         group: RedisGroup = request.getfixturevalue(request.param)
         yield group.url(key_prefix=f"test-{secrets.token_hex(6)}:")
+    elif request.param == "opensearch":
+        search: OpenSearchServer = request.getfixturevalue("opensearch_server")
+        yield search.url(request.getfixturevalue("opensearch_index"))
     else:
         server: RedisServer = request.getfixturevalue("redis_server")
         yield f"{server.url()}?key_prefix=test-{secrets.token_hex(6)}:"

@@ -14,6 +14,7 @@ from locus_memory.testing import StorageBackendContract
 from locus_memory.testing.base import CAPABILITIES, required_tests
 from tests.contract.test_file import TestFileCheckpointer
 from tests.contract.test_memory import TestMemoryCheckpointer
+from tests.contract.test_opensearch import TestOpenSearchCheckpointer, TestOpenSearchCheckpointerOverTLS
 from tests.contract.test_postgresql import TestPostgreSQLCheckpointer, TestPostgreSQLCheckpointerOverTLS
 from tests.contract.test_redis import (
     TestRedisCheckpointer,
@@ -37,6 +38,8 @@ SUITES: tuple[type[StorageBackendContract], ...] = (
     TestRedisCheckpointerBelowSentinels,
     TestRedisCheckpointerOnCluster,
     TestRedisCheckpointerOnClusterWithTTL,
+    TestOpenSearchCheckpointer,
+    TestOpenSearchCheckpointerOverTLS,
 )
 # Imported to be looked at, not to be collected here again.
 for _suite in SUITES:
@@ -110,6 +113,8 @@ def test_capabilities_are_those_of_the_design() -> None:
         "TestMemoryCheckpointer": replace(everything, persistent_checkpoint_ids=False),
         "TestFileCheckpointer": everything,
         "TestPostgreSQLCheckpointer": everything,
+        "TestOpenSearchCheckpointer": everything,
+        "TestOpenSearchCheckpointerOverTLS": everything,
         "TestPostgreSQLCheckpointerOverTLS": everything,
         "TestRedisCheckpointer": replace(everything, search=False),
         "TestRedisCheckpointerWithTTL": replace(everything, search=False, ttl=True),
