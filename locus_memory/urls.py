@@ -4,7 +4,8 @@
     redis://user:password@host:6379/0?key_prefix=locus:&ttl_seconds=3600        (rediss:// for TLS)
     redis+sentinel://user:password@host1:26379,host2:26379/0?master_name=mymaster
     redis+cluster://user:password@host1:6379,host2:6379
-    oracle://user:password@dsn?wallet_location=/wallet
+    oracle://user:password@host:1521/service?table_name=locus_checkpoints&owner=agents
+    oracle://user:password@alias?wallet_location=/wallet                        (oracle+tcps:// for TLS without one)
     oci://bucket@namespace/prefix?region=eu-frankfurt-1&auth=workload_identity
     opensearch+https://user:password@host:9200/index
     https://user:password@host/base          (a bearer token where there is no user: https://:token@host/base)
@@ -122,7 +123,9 @@ def _redis(parts: SplitResult) -> _Parsed:
 
 
 def _oracle(parts: SplitResult) -> _Parsed:
-    return OracleConnection, {**_login(parts), "dsn": parts.netloc.rpartition("@")[2] + parts.path}
+    address = parts.netloc.rpartition("@")[2] + unquote(parts.path)
+    protocol = parts.scheme.partition("+")[2]
+    return OracleConnection, {**_login(parts), "dsn": f"{protocol}://{address}" if protocol else address}
 
 
 def _oci(parts: SplitResult) -> _Parsed:
@@ -176,6 +179,7 @@ _PARSERS: dict[str, Callable[[SplitResult], _Parsed]] = {
     "redis+cluster": _redis,
     "rediss+cluster": _redis,
     "oracle": _oracle,
+    "oracle+tcps": _oracle,
     "oci": _oci,
     "opensearch+https": _opensearch,
     "opensearch+http": _opensearch,

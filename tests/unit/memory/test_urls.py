@@ -36,6 +36,12 @@ from locus_memory.urls import parse_url
         ),
         ("redis+cluster://[::1]:7000", {"mode": "cluster", "addresses": [{"host": "::1", "port": 7000}]}),
         ("oracle://u:p@db_low?wallet_location=/w", {"type": "oracle", "dsn": "db_low", "wallet_location": "/w"}),
+        (
+            "oracle://u:p%40@h:1521/svc.example?owner=agents&table_name=chat&ssl_server_dn_match=false",
+            {"dsn": "h:1521/svc.example", "username": "u", "password": "p@", "owner": "agents", "table_name": "chat"}
+            | {"ssl_server_dn_match": False},
+        ),
+        ("oracle+tcps://u:p@h:2484/svc", {"dsn": "tcps://h:2484/svc"}),
         ("oci://b@n/p/q?auth=workload_identity", {"bucket": "b", "namespace": "n", "prefix": "p/q"}),
         ("opensearch+https://u:p@h:9200/i", {"hosts": ("https://h:9200",), "index_name": "i", "password": "p"}),
         ("https://h/base", {"type": "http", "base_url": "https://h/base"}),

@@ -1,0 +1,169 @@
+"""A database that the Oracle backend is tested on: the emulator, or a real one that the environment names.
+
+`LOCUS_TEST_ORACLE_DSN` names a real one: `user/password@host:port/service`, or a connect string or alias alone with
+`LOCUS_TEST_ORACLE_USER`, `LOCUS_TEST_ORACLE_PASSWORD`, `LOCUS_TEST_ORACLE_WALLET_LOCATION` and
+`LOCUS_TEST_ORACLE_WALLET_PASSWORD`. Its login needs CREATE SESSION, CREATE TABLE, CREATE SEQUENCE and quota.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import oracledb
+from psycopg import sql
+
+from locus_memory.backends.oracle_schema import ddl
+from tests.emulators import oracle as emulator
+from tests.servers.postgresql import Database, PostgreSQLServer
+
+REAL_DSN = "LOCUS_TEST_ORACLE_DSN"
+
+
+@dataclass(frozen=True)
+class OracleStore:
+    """A login, and a table name that nobody else uses.
+
+    Attributes:
+        dsn: Connect string, without login.
+        user: The login.
+        password: Its password.
+        table_name: Of the table of checkpoints.
+        further: Other arguments of `oracle_checkpointer`, such as a wallet.
+    """
+
+    dsn: str
+    user: str
+    password: str = field(repr=False)
+    table_name: str
+    further: dict[str, str] = field(default_factory=dict)
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of `oracle_checkpointer`."""
+        own = {name: getattr(self, name) for name in ("dsn", "user", "password", "table_name")}
+        return own | self.further
+
+    def url(self, **parameters: str) -> str:
+        """The same as a connection URL."""
+        query = urlencode({"table_name": self.table_name} | self.further | parameters, quote_via=quote)
+        return f"oracle://{quote(self.user, safe='')}:{quote(self.password, safe='')}@{self.dsn}?{query}"
+
+
+class EmulatedOracle:
+    """A database of PostgreSQL behind the emulator. A user has a schema of its own, as in Oracle.
+
+    Args:
+        server: Where the database is created.
+        durable: What was committed survives a crash of the server.
+    """
+
+    emulated = True
+
+    def __init__(self, server: PostgreSQLServer, *, durable: bool = False) -> None:
+        self.database: Database = server.create_database(f"oracle_{secrets.token_hex(6)}")
+        if not durable:
+            name = sql.Identifier(self.database.name)
+            self.database.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(name))
+        self._user, self._password = self.create_user()
+
+    def create_user(self) -> tuple[str, str]:
+        """Create a login that owns a schema of its name; return name and password."""
+        name, password = f"user_{secrets.token_hex(4)}", secrets.token_urlsafe(12)
+        self.database.server.create_role(name, password, "LOGIN")
+        schema = sql.Identifier(name.upper())
+        self.database.execute(sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(schema, sql.Identifier(name)))
+        return name, password
+
+    @contextmanager
+    def store(self) -> Iterator[OracleStore]:
+        """Lend an empty store."""
+        dsn = f"{self.database.server.host}:{self.database.server.port}/{self.database.name}"
+        store = OracleStore(dsn, self._user, self._password, f"t_{secrets.token_hex(6)}")
+        yield store
+        self.drop(store)
+
+    def drop(self, store: OracleStore) -> None:
+        """Drop what a store has created."""
+        objects = [
+            sql.SQL("DROP {} IF EXISTS {} CASCADE").format(
+                sql.SQL(item.kind.upper()), sql.Identifier(store.user.upper(), item.name)
+            )
+            for item in reversed(ddl(store.table_name))
+            if item.kind != "index"
+        ]
+        self.database.execute(sql.SQL("; ").join(objects))
+
+    def close(self) -> None:
+        """Drop everything but the logins, which have nothing left to log in to."""
+        self.database.drop()
+
+
+class RealOracle:
+    """The database that the environment names."""
+
+    emulated = False
+
+    def __init__(self) -> None:
+        variables = {name: os.environ.get(f"LOCUS_TEST_ORACLE_{name.upper()}", "") for name in _FIELDS}
+        login, _, address = os.environ[REAL_DSN].rpartition("@")
+        user, _, password = login.partition("/")
+        self._store = OracleStore(address, user or variables["user"], password or variables["password"], "")
+        further = {name: variables[name] for name in _FIELDS[2:] if variables[name]}
+        self._store = replace(self._store, further=further)
+
+    @contextmanager
+    def store(self) -> Iterator[OracleStore]:
+        """Lend an empty store."""
+        store = replace(self._store, table_name=f"t_{secrets.token_hex(6)}")
+        yield store
+        with self._connect() as connection, connection.cursor() as cursor:
+            for item in reversed(ddl(store.table_name)):
+                if item.kind != "index":
+                    purge = " CASCADE CONSTRAINTS PURGE" if item.kind == "table" else ""
+                    _drop(cursor, f'DROP {item.kind.upper()} "{item.name}"{purge}')
+
+    @property
+    def version(self) -> str:
+        """What the server says."""
+        with self._connect() as connection:
+            return str(connection.version)
+
+    def _connect(self) -> oracledb.Connection:
+        arguments = {name: value for name, value in self._store.arguments().items() if name != "table_name"}
+        if wallet := arguments.get("wallet_location"):
+            arguments["config_dir"] = wallet
+        return oracledb.connect(**arguments)
+
+    def close(self) -> None:
+        """Each store has cleaned up."""
+
+
+_FIELDS = ("user", "password", "wallet_location", "wallet_password")
+
+
+def _drop(cursor: oracledb.Cursor, statement: str) -> None:
+    try:
+        cursor.execute(statement)
+    except oracledb.DatabaseError as error:
+        if error.args[0].full_code not in ("ORA-00942", "ORA-02289"):
+            raise
+
+
+@contextmanager
+def installed(oracle: EmulatedOracle | RealOracle) -> Iterator[None]:
+    """Have this process, and those that it starts, use the emulator where there is no real database."""
+    if not oracle.emulated:
+        yield
+        return
+    emulator.install()
+    os.environ[emulator.VARIABLE] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[emulator.VARIABLE]
+        emulator.uninstall()
