@@ -10,6 +10,7 @@ from typing import TypeVar
 import pytest
 
 from tests.servers.hosting import Host
+from tests.servers.oci import ObjectStorageServer
 from tests.servers.opensearch import OpenSearchServer
 from tests.servers.oracle import REAL_DSN, EmulatedOracle, OracleStore, RealOracle, installed
 from tests.servers.postgresql import Database, PostgreSQLServer, TLSPostgreSQLServer
@@ -188,6 +189,25 @@ def oracle_store(oracle_database: EmulatedOracle | RealOracle) -> Iterator[Oracl
     """An empty store on Oracle; this process and its children reach it through the driver."""
     with installed(oracle_database), oracle_database.store() as store:
         yield store
+
+
+@pytest.fixture(scope="session")
+def oci_server(server_report: ServerReport, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStorageServer]:
+    """The emulator of OCI Object Storage."""
+    with _session_server(
+        lambda log: ObjectStorageServer(log=log), "oci_server", server_report, tmp_path_factory
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def oci_bucket(oci_server: ObjectStorageServer) -> str:
+    """The name of a new bucket; no faults are set, and requests are counted from zero."""
+    name = f"test-{secrets.token_hex(6)}"
+    oci_server.create_bucket(name)
+    oci_server.admin("DELETE", "faults")
+    oci_server.admin("DELETE", "requests")
+    return name
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from locus_memory.adapter import StorageBackendAdapter
 from locus_memory.backends.file import FileBackend, FileCheckpointer
 from locus_memory.backends.http import HTTPBackend, HTTPCheckpointer
 from locus_memory.backends.memory import MemoryBackend, MemoryCheckpointer
+from locus_memory.backends.oci_bucket import OCIBucketBackend, oci_bucket_checkpointer
 from locus_memory.backends.opensearch import OpenSearchBackend, opensearch_checkpointer
 from locus_memory.backends.oracle import OracleBackend, oracle_checkpointer
 from locus_memory.backends.postgresql import PostgreSQLBackend, postgresql_checkpointer
@@ -19,11 +20,13 @@ __all__ = [
     "HTTPCheckpointer",
     "MemoryBackend",
     "MemoryCheckpointer",
+    "OCIBucketBackend",
     "OpenSearchBackend",
     "OracleBackend",
     "PostgreSQLBackend",
     "RedisBackend",
     "StorageBackendAdapter",
+    "oci_bucket_checkpointer",
     "opensearch_checkpointer",
     "oracle_checkpointer",
     "postgresql_checkpointer",

@@ -14,6 +14,7 @@ from locus_memory.testing import StorageBackendContract
 from locus_memory.testing.base import CAPABILITIES, required_tests
 from tests.contract.test_file import TestFileCheckpointer
 from tests.contract.test_memory import TestMemoryCheckpointer
+from tests.contract.test_oci_bucket import TestOCIBucketCheckpointer
 from tests.contract.test_opensearch import TestOpenSearchCheckpointer, TestOpenSearchCheckpointerOverTLS
 from tests.contract.test_postgresql import TestPostgreSQLCheckpointer, TestPostgreSQLCheckpointerOverTLS
 from tests.contract.test_redis import (
@@ -40,6 +41,7 @@ SUITES: tuple[type[StorageBackendContract], ...] = (
     TestRedisCheckpointerOnClusterWithTTL,
     TestOpenSearchCheckpointer,
     TestOpenSearchCheckpointerOverTLS,
+    TestOCIBucketCheckpointer,
 )
 # Imported to be looked at, not to be collected here again.
 for _suite in SUITES:
@@ -122,6 +124,7 @@ def test_capabilities_are_those_of_the_design() -> None:
         "TestRedisCheckpointerBelowSentinels": replace(everything, search=False),
         "TestRedisCheckpointerOnCluster": replace(everything, search=False),
         "TestRedisCheckpointerOnClusterWithTTL": replace(everything, search=False, ttl=True),
+        "TestOCIBucketCheckpointer": replace(everything, search=False, metadata_query=False),
     }
 
 

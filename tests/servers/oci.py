@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import oci  # type: ignore[import-untyped]
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -122,8 +123,6 @@ class ObjectStorageServer(Server):
 
     def client(self, key: ApiKey | None = None) -> Any:
         """The SDK's own client, without retries; close its session with `base_client.session.close()`."""
-        import oci
-
         login = key or self.key
         return oci.object_storage.ObjectStorageClient(
             {"region": REGION, "user": login.user, "tenancy": TENANCY, "fingerprint": login.fingerprint}
@@ -136,8 +135,6 @@ class ObjectStorageServer(Server):
 
     def create_bucket(self, name: str) -> None:
         """Create a bucket."""
-        import oci
-
         client = self.client()
         details = oci.object_storage.models.CreateBucketDetails(name=name, compartment_id=COMPARTMENT)
         client.create_bucket(NAMESPACE, details)

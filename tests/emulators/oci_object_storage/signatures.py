@@ -65,7 +65,7 @@ def verify(request: SignedRequest, key_of: Callable[[str], rsa.RSAPublicKey | No
         raise unauthenticated(f"unsigned headers {', '.join(sorted(missing))}")
     _check_date(request.headers)
     _check_body(request)
-    key_id = parameters.get("keyId", "")
+    key_id: str = parameters.get("keyId", "")
     key = key_of(key_id)
     if key is None:
         raise unauthenticated("unknown key")

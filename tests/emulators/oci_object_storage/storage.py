@@ -126,4 +126,5 @@ class Storage:
 
 
 def _stored(row: tuple[Any, ...]) -> StoredObject:
-    return StoredObject(*row[:-1], headers=json.loads(row[-1]))
+    name, etag, size, md5, created, modified, tier, headers = row
+    return StoredObject(name, etag, size, md5, created, modified, tier, json.loads(headers))

@@ -1,0 +1,325 @@
+"""OCI Object Storage: no database to run; retention by lifecycle rules, access by IAM."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal, TypeVar, Unpack
+
+from pydantic import JsonValue, ValidationError
+
+from locus_memory.adapter import AdapterOptions, StorageBackendAdapter
+from locus_memory.backends.oci_bucket_client import ObjectStore
+from locus_memory.backends.oci_bucket_histories import History
+from locus_memory.backends.oci_bucket_layout import Layout, new_incarnation, new_payload
+from locus_memory.backends.oci_bucket_listing import latest_of_threads, thread_ids
+from locus_memory.backends.oci_bucket_maintenance import copy, sweep
+from locus_memory.backends.oci_bucket_records import (
+    Entry,
+    Head,
+    decode_header,
+    encode_header,
+    new_entry,
+    split_payload,
+)
+from locus_memory.backends.oci_bucket_threads import Changed, Threads, VanishedError
+from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
+from locus_memory.connection import OCIBucketConnection, describe
+from locus_memory.errors import BindingError, CheckpointConflictError, MissingDriverError
+from locus_memory.retry import RetryPolicy
+from locus_memory.storage import CheckpointSummary, NewCheckpoint, StorageBackend, StoredCheckpoint
+
+T = TypeVar("T")
+
+AuthType = Literal["api_key", "session_token", "instance_principal", "resource_principal", "workload_identity"]
+
+_LARGE_BYTES: Final = 2**20
+"""From here on copying bytes would hold up the event loop."""
+
+_FOREVER: Final = datetime.min.replace(tzinfo=UTC)
+
+
+class OCIBucketStorage(StorageBackend):
+    """Stores checkpoints as objects below a prefix of a bucket.
+
+    Args:
+        source: Returns the connection document as it is now; changed credentials are picked up when the old ones
+            stop working.
+        timeout: Seconds that one request may wait for the network; above 0.
+    """
+
+    factory = "oci_bucket_checkpointer"
+
+    def __init__(self, source: Callable[[], OCIBucketConnection], *, timeout: float = RetryPolicy().deadline) -> None:
+        # Importing it takes a third of a second: that is done where it blocks nobody.
+        if importlib.util.find_spec("oci") is None:
+            raise MissingDriverError("oci", "oci")
+        self._source = source
+        connection = source()
+        Layout(connection.prefix)
+        self._store = ObjectStore(connection, timeout)
+        self._threads = Threads(self._store)
+
+    @property
+    def capabilities(self) -> CheckpointerCapabilities:
+        return CheckpointerCapabilities(
+            vacuum=True,
+            branching=True,
+            ttl=self._max_age is not None,
+            list_threads=True,
+            list_with_metadata=True,
+            persistent_checkpoint_ids=True,
+        )
+
+    async def put(
+        self, checkpoint: NewCheckpoint, *, expected_checkpoint_id: str | Unchecked | None = UNCHECKED
+    ) -> None:
+        thread_id = checkpoint.thread_id
+        known = await self._threads.known(thread_id)
+        first = known.head or Head(thread_id, new_incarnation())
+        uploads = {first.incarnation: await self._upload(checkpoint, first)}
+
+        async def edit(head: Head | None) -> Changed[str | None]:
+            history = self._history(head or Head(thread_id, first.incarnation))
+            if expected_checkpoint_id is not UNCHECKED:
+                await _compare(history, checkpoint, expected_checkpoint_id)
+            own = history.head.incarnation
+            if own not in uploads:
+                # The thread was deleted and begun again meanwhile.
+                uploads[own] = await self._upload(checkpoint, history.head)
+            await history.remove(checkpoint.checkpoint_id, checkpoint.namespace)
+            await history.append(uploads[own])
+            return Changed(history.head, own)
+
+        used = None
+        try:
+            used = await self._threads.update(thread_id, edit, known)
+        except CheckpointConflictError:
+            await self._discard(thread_id, uploads, used)
+            raise
+        await self._discard(thread_id, uploads, used)
+
+    async def get(
+        self, thread_id: str, checkpoint_id: str | None = None, *, namespace: str = ""
+    ) -> StoredCheckpoint | None:
+        async def search(head: Head) -> StoredCheckpoint | None:
+            entry = await self._history(head).find(checkpoint_id, namespace)
+            if entry is None:
+                return None
+            body = await self._read(thread_id, entry)
+            if len(body) > _LARGE_BYTES:
+                payload = await asyncio.to_thread(split_payload, body, entry, thread_id)
+            else:
+                payload = split_payload(body, entry, thread_id)
+            metadata = decode_header(body, entry, thread_id)
+            return StoredCheckpoint(entry.summary(thread_id, metadata), payload)
+
+        return await self._threads.look(thread_id, search, None)
+
+    async def get_summary(
+        self, thread_id: str, checkpoint_id: str | None = None, *, namespace: str = ""
+    ) -> CheckpointSummary | None:
+        async def search(head: Head) -> CheckpointSummary | None:
+            entry = await self._history(head).find(checkpoint_id, namespace)
+            return await self._summary(thread_id, entry) if entry else None
+
+        return await self._threads.look(thread_id, search, None)
+
+    async def list_checkpoints(self, thread_id: str, limit: int, *, namespace: str = "") -> list[CheckpointSummary]:
+        async def search(head: Head) -> list[CheckpointSummary]:
+            entries: list[Entry] = []
+            async for entry in self._history(head).newest_first(namespace):
+                entries.append(entry)
+                if len(entries) == limit:
+                    break
+            return list(await asyncio.gather(*(self._summary(thread_id, entry) for entry in entries)))
+
+        return await self._threads.look(thread_id, search, [])
+
+    async def delete_checkpoint(self, thread_id: str, checkpoint_id: str, *, namespace: str = "") -> bool:
+        async def edit(head: Head | None) -> Changed[bool]:
+            if head is None:
+                return Changed(None, False)
+            history = self._history(head)
+            removed = await history.remove(checkpoint_id, namespace)
+            return Changed(history.head, removed)
+
+        return await self._threads.update(thread_id, edit)
+
+    async def delete_thread(self, thread_id: str) -> bool:
+        return await self._threads.delete(thread_id)
+
+    async def copy_thread(self, source_thread_id: str, dest_thread_id: str) -> bool:
+        async def search(head: Head) -> bool:
+            return await copy(self._threads, self._history(head), dest_thread_id)
+
+        return await self._threads.look(source_thread_id, search, False)
+
+    async def list_threads(self, limit: int, pattern: str = "*") -> list[str]:
+        return await thread_ids(self._threads, limit, pattern, self._since())
+
+    async def list_latest(self, limit: int) -> list[CheckpointSummary]:
+        return await latest_of_threads(self._threads, limit, self._since(), self._latest)
+
+    async def vacuum(self, before: datetime) -> int:
+        return await sweep(self._threads, before)
+
+    @property
+    def connection_version(self) -> int:
+        return self._store.version
+
+    async def refresh(self) -> None:
+        version = self._store.version
+        # The source may be a file on a slow volume.
+        await self._store.use(await asyncio.to_thread(self._source))
+        if self._store.version != version:
+            self._threads.forget()
+
+    async def close(self) -> None:
+        await self._threads.close()
+        await self._store.close()
+
+    def __repr__(self) -> str:
+        connection = self._store.connection
+        return f"OCIBucketStorage({connection.bucket!r} in {connection.namespace!r}, {connection.prefix!r})"
+
+    @property
+    def _max_age(self) -> timedelta | None:
+        retention = self._store.connection.retention
+        seconds = retention.max_age_seconds if retention else None
+        return None if seconds is None else timedelta(seconds=seconds)
+
+    def _since(self) -> datetime:
+        """What is older has expired: a lifecycle rule deletes it, now or soon."""
+        age = self._max_age
+        return _FOREVER if age is None else datetime.now(UTC) - age
+
+    def _history(self, head: Head) -> History:
+        return History(self._threads, head, self._since())
+
+    async def _upload(self, checkpoint: NewCheckpoint, head: Head) -> Entry:
+        header, name = encode_header(checkpoint), new_payload(head.incarnation, head.next_sequence)
+        entry = new_entry(checkpoint, name, len(header), datetime.now(UTC))
+        data = self._threads.layout.data_of(checkpoint.thread_id)
+        await self._store.put(data + name, [header, checkpoint.payload])
+        return entry
+
+    async def _discard(self, thread_id: str, uploads: dict[str, Entry], used: str | None) -> None:
+        """Delete uploads that no head has come to name."""
+        data = self._threads.layout.data_of(thread_id)
+        unused = [data + entry.name for incarnation, entry in uploads.items() if incarnation != used]
+        await self._threads.delete_all(unused)
+
+    async def _read(self, thread_id: str, entry: Entry, first_bytes: int | None = None) -> bytes:
+        name = self._threads.layout.data_of(thread_id) + entry.name
+        found = await self._store.get(name, first_bytes)
+        if found is None:
+            raise VanishedError(name)
+        return found.body
+
+    async def _summary(self, thread_id: str, entry: Entry) -> CheckpointSummary:
+        metadata: dict[str, JsonValue] | None = entry.metadata
+        if metadata is None:
+            metadata = decode_header(await self._read(thread_id, entry, entry.header_bytes), entry, thread_id)
+        return entry.summary(thread_id, metadata)
+
+    async def _latest(self, thread_id: str) -> CheckpointSummary | None:
+        return await self.get_summary(thread_id)
+
+
+async def _compare(history: History, checkpoint: NewCheckpoint, expected: str | Unchecked | None) -> None:
+    latest = await history.find(None, checkpoint.namespace)
+    latest_id = latest.checkpoint_id if latest else None
+    if latest_id != expected:
+        raise CheckpointConflictError(
+            f"thread {checkpoint.thread_id!r}: the latest checkpoint is {latest_id!r}, not {expected!r} as expected"
+        )
+
+
+class OCIBucketBackend(StorageBackendAdapter):
+    """A checkpointer in a bucket of OCI Object Storage.
+
+    Args:
+        bucket_name: The bucket.
+        namespace: Object Storage namespace of the tenancy.
+        compartment_id: Create the bucket there if it is missing, unless `tables` is `provisioned`.
+        prefix: What the names of all objects start with, such as `prod/`; at most 256 bytes.
+        region: Region identifier; by default that of the configuration file or of the principal.
+        auth_type: How requests are signed.
+        config_file: Configuration of the OCI SDK; `~/.oci/config` by default.
+        profile_name: Its profile; `DEFAULT` by default.
+        tenancy, user, fingerprint, private_key: An API key, instead of the file; the key is PEM text.
+        service_endpoint: Instead of the region's endpoint, such as a private one.
+        retention_days: Age at which a lifecycle rule of the bucket deletes objects below the prefix: older
+            checkpoints count as gone from then on, whether or not the rule has run already.
+        pool_max_size: Requests at once; at least 1.
+        tables: `provisioned` when the bucket is there and must not be created.
+        options: `state_type`, `retry`, `compression`, `encryption_key`; see `locus_memory.adapter.AdapterOptions`.
+
+    Raises:
+        MissingDriverError: The OCI SDK is not installed.
+        BindingError: An argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        bucket_name: str,
+        namespace: str,
+        compartment_id: str | None = None,
+        prefix: str = "",
+        region: str | None = None,
+        auth_type: AuthType = "api_key",
+        config_file: str | None = None,
+        profile_name: str | None = None,
+        *,
+        tenancy: str | None = None,
+        user: str | None = None,
+        fingerprint: str | None = None,
+        private_key: str | None = None,
+        service_endpoint: str | None = None,
+        retention_days: int | None = None,
+        pool_max_size: int = 16,
+        tables: Literal["auto", "provisioned"] = "auto",
+        **options: Unpack[AdapterOptions],
+    ) -> None:
+        fields: dict[str, Any] = {
+            "bucket": bucket_name,
+            "namespace": namespace,
+            "compartment_id": compartment_id,
+            "prefix": prefix,
+            "region": region,
+            "auth": auth_type,
+            "config_file": config_file,
+            "profile_name": profile_name,
+            "tenancy": tenancy,
+            "user": user,
+            "fingerprint": fingerprint,
+            "private_key": private_key,
+            "service_endpoint": service_endpoint,
+            "retention": None if retention_days is None else {"max_age_seconds": retention_days * 86_400},
+            "pool_max_size": pool_max_size,
+            "tables": tables,
+        }
+        try:
+            connection = OCIBucketConnection.model_validate(fields)
+        except ValidationError as error:
+            raise BindingError(f"oci_bucket_checkpointer: {describe(error)}") from None
+        super().__init__(_storage(lambda: connection, options), **options)
+
+
+oci_bucket_checkpointer = OCIBucketBackend
+"""The class, by a name like those of the other factories."""
+
+
+def from_connection(
+    source: Callable[[], OCIBucketConnection], **options: Unpack[AdapterOptions]
+) -> StorageBackendAdapter:
+    """Make a checkpointer from a binding; `source` returns its document as it is now."""
+    return StorageBackendAdapter(_storage(source, options), **options)
+
+
+def _storage(source: Callable[[], OCIBucketConnection], options: AdapterOptions) -> OCIBucketStorage:
+    retry = options.get("retry") or RetryPolicy()
+    return OCIBucketStorage(source, timeout=retry.deadline)

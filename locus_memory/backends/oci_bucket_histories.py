@@ -1,0 +1,152 @@
+"""Looking through a thread, and making its next head: which entries it has, newest first, and where they are."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from locus_memory.backends.oci_bucket_layout import new_page
+from locus_memory.backends.oci_bucket_records import (
+    Entry,
+    Head,
+    Page,
+    encode_page,
+    fingerprint,
+    namespace_fingerprint,
+)
+from locus_memory.backends.oci_bucket_threads import Threads, VanishedError
+
+TAIL: Final = 64
+"""Checkpoints that a head describes itself, at most."""
+
+PAGE_ENTRIES: Final = 32
+"""Checkpoints that go to a page together when the tail is full."""
+
+
+class History:
+    """The checkpoints of one thread as a head has them.
+
+    Args:
+        threads: Where pages are.
+        head: Not changed; `head` is the one that the changes have made.
+        since: What was written earlier has expired: it is not found, and what it needs may be gone.
+    """
+
+    def __init__(self, threads: Threads, head: Head, since: datetime) -> None:
+        self._threads = threads
+        self._since = since
+        self.head = head
+
+    async def newest_first(self, namespace: str | None = None) -> AsyncIterator[Entry]:
+        """Walk the checkpoints of a namespace, or of all; pages are read when they are reached."""
+        for entry in reversed(self.head.tail):
+            if self._wanted(entry, namespace):
+                yield entry
+        wanted = None if namespace is None else namespace_fingerprint(namespace)
+        for page in reversed(self.head.pages):
+            if page.newest >= self._since and (wanted is None or wanted in page.namespaces):
+                for entry in reversed(await self._entries(page)):
+                    if self._wanted(entry, namespace):
+                        yield entry
+
+    async def find(self, checkpoint_id: str | None, namespace: str) -> Entry | None:
+        """Return one checkpoint, by default the latest of the namespace."""
+        if checkpoint_id is None:
+            async for entry in self.newest_first(namespace):
+                return entry
+            return None
+        found = await self._locate(checkpoint_id, namespace)
+        return found[0] if found and self._wanted(found[0], namespace) else None
+
+    async def remove(self, checkpoint_id: str, namespace: str) -> bool:
+        """Take out a checkpoint; tell whether it was there."""
+        found = await self._locate(checkpoint_id, namespace)
+        if found is None:
+            return False
+        entry, page = found
+        if page is None:
+            tail = tuple(each for each in self.head.tail if each is not entry)
+            self.head = replace(self.head, tail=tail, garbage=(*self.head.garbage, entry.name))
+        else:
+            await self._thin_out(page, lambda each: each.name != entry.name)
+        return self._wanted(entry, namespace)
+
+    async def remove_before(self, before: datetime) -> int:
+        """Take out all checkpoints written before a time; return how many."""
+        gone = [entry.name for entry in self.head.tail if entry.created_at < before]
+        tail = tuple(entry for entry in self.head.tail if entry.created_at >= before)
+        self.head = replace(self.head, tail=tail, garbage=(*self.head.garbage, *gone)) if gone else self.head
+        count = len(gone)
+        for page in self.head.pages:
+            if page.oldest < before:
+                count += await self._thin_out(page, lambda entry: entry.created_at >= before)
+        return count
+
+    async def append(self, entry: Entry) -> None:
+        """Make a checkpoint the latest."""
+        tail = (*self.head.tail, entry)
+        self.head = replace(self.head, tail=tail, next_sequence=self.head.next_sequence + 1)
+        if len(tail) > TAIL:
+            await self.fold()
+
+    async def fold(self) -> None:
+        """Move the oldest of an overlong tail to pages."""
+        tail, pages = list(self.head.tail), []
+        while len(tail) > TAIL - PAGE_ENTRIES:
+            pages.append(await self._write(tail[:PAGE_ENTRIES]))
+            tail = tail[PAGE_ENTRIES:]
+        self.head = replace(self.head, tail=tuple(tail), pages=(*self.head.pages, *pages))
+
+    async def names(self) -> AsyncIterator[str]:
+        """All objects that the head refers to, below the thread's data, expired ones included."""
+        for name in itertools.chain(self.head.garbage, (entry.name for entry in self.head.tail)):
+            yield name
+        for page in self.head.pages:
+            yield page.name
+            for entry in await self._entries_left(page):
+                yield entry.name
+
+    async def _locate(self, checkpoint_id: str, namespace: str) -> tuple[Entry, Page | None] | None:
+        key = (namespace, checkpoint_id)
+        for entry in reversed(self.head.tail):
+            if (entry.namespace, entry.checkpoint_id) == key:
+                return entry, None
+        wanted = fingerprint(namespace, checkpoint_id)
+        for page in reversed(self.head.pages):
+            if page.newest >= self._since and wanted in page.prints:
+                for entry in await self._entries(page):
+                    if (entry.namespace, entry.checkpoint_id) == key:
+                        return entry, page
+        return None
+
+    async def _thin_out(self, page: Page, keep: Callable[[Entry], bool]) -> int:
+        entries = await self._entries_left(page)
+        kept = [entry for entry in entries if keep(entry)]
+        pages: Iterable[Page] = [await self._write(kept)] if kept else []
+        self.head = replace(
+            self.head,
+            pages=tuple(itertools.chain.from_iterable(pages if each is page else [each] for each in self.head.pages)),
+            garbage=(*self.head.garbage, page.name, *(entry.name for entry in entries if not keep(entry))),
+        )
+        return len(entries) - len(kept)
+
+    async def _write(self, entries: list[Entry]) -> Page:
+        name = new_page(self.head.incarnation)
+        await self._threads.store.put(self._threads.layout.data_of(self.head.thread_id) + name, [encode_page(entries)])
+        return Page.of(name, entries)
+
+    async def _entries(self, page: Page) -> list[Entry]:
+        return await self._threads.page(self.head.thread_id, page)
+
+    async def _entries_left(self, page: Page) -> list[Entry]:
+        try:
+            return await self._entries(page)
+        except VanishedError:
+            # A lifecycle rule deletes pages that are as old as all that they describe.
+            return []
+
+    def _wanted(self, entry: Entry, namespace: str | None) -> bool:
+        return entry.created_at >= self._since and namespace in (None, entry.namespace)
