@@ -29,6 +29,8 @@ _GRACE_SECONDS = 0.1
 
 _ASKED_AT_ONCE = 5
 
+_TRUSTED_SECONDS = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Owners:
@@ -76,6 +78,10 @@ class Discovery(ABC):
     def open(self, address: HostAddress) -> Node:
         """Make the connection pool of a primary."""
 
+    def is_outdated(self, seconds: float) -> bool:
+        """Tell whether what was found so long ago may have changed without the old primary knowing."""
+        return False
+
     @abstractmethod
     async def aclose(self) -> None:
         """Close the connections to those that are asked."""
@@ -93,11 +99,13 @@ class SentinelDiscovery(Discovery):
         self._clients: dict[tuple[HostAddress, int], Redis] = {}
 
     async def find(self, known: Iterable[HostAddress] = (), best: HostAddress | None = None) -> Owners:
-        """Ask all Sentinels, and believe the one that knows of the latest failover."""
+        """Ask all Sentinels, and believe most of those that know of the latest failover."""
         replies = await _answers([self._ask(address) for address in self._connection.addresses])
-        # A Sentinel that was cut off still tells of an earlier primary.
-        _, address = max(replies, key=lambda reply: reply[0])
-        return Owners(((0, 0, address),))
+        # One that was cut off tells of an earlier failover; one that is still busy with the failover before the
+        # latest has heard of the latest, and yet names the primary of its own.
+        latest = max(epoch for epoch, _ in replies)
+        named = Counter(address for epoch, address in replies if epoch == latest)
+        return Owners(((0, 0, named.most_common(1)[0][0]),))
 
     def slot(self, prefix: str) -> int:
         """Return 0: there is one primary."""
@@ -124,6 +132,10 @@ class SentinelDiscovery(Discovery):
                 raise
 
         return Node(self._connection, address, set_up)
+
+    def is_outdated(self, seconds: float) -> bool:
+        """Tell whether to ask again: a primary that was replaced while it lives is told so some ten seconds later."""
+        return seconds > _TRUSTED_SECONDS
 
     async def aclose(self) -> None:
         """Close the connections to the Sentinels."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
-from redis import exceptions
+from redis.exceptions import MovedError, RedisError
 
 from locus_memory.backends.redis_discovery import Discovery, Owners
 from locus_memory.backends.redis_node import Argument, Call, Node
@@ -36,7 +37,8 @@ class Topology:
         self._in_doubt = True
         self._finding = asyncio.Lock()
         self._nodes: dict[HostAddress, Node] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._found_at = 0.0
+        self._background: set[asyncio.Task[None]] = set()
 
     async def run(self, script: Script, prefix: str, arguments: Sequence[Argument]) -> Any:
         """Run a script on a key space."""
@@ -56,7 +58,7 @@ class Topology:
             try:
                 found = await self._on_owner(group[0][0], lambda node: node.run_all(script, group), redirections=0)
             except CheckpointError as error:
-                if not isinstance(error.__cause__, exceptions.MovedError):
+                if not isinstance(error.__cause__, MovedError):
                     raise
                 # The slots of one server have just gone to several.
                 found = [await self.run(script, *call) for call in group]
@@ -76,7 +78,9 @@ class Topology:
         self._in_doubt = True
         for node in nodes:
             await node.aclose()
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
         await self._discovery.aclose()
 
     async def _on_owner(
@@ -92,7 +96,7 @@ class Topology:
                 return await self._watched(call(node), slot, node)
             except CheckpointError as error:
                 moved = error.__cause__
-                if not isinstance(moved, exceptions.MovedError):
+                if not isinstance(moved, MovedError):
                     self._in_doubt = self._in_doubt or error.retryable
                     raise
                 await self._find(self._version, _moved_to(moved, node.address))
@@ -107,6 +111,9 @@ class Topology:
     async def _node(self, slot: int) -> Node:
         if self._in_doubt:
             await self._find(self._version)
+        elif self._discovery.is_outdated(asyncio.get_running_loop().time() - self._found_at):
+            self._found_at = asyncio.get_running_loop().time()
+            self._in_background(self._find(self._version))
         address = self._owners.owner(slot)
         if address is None:
             self._in_doubt = True
@@ -139,13 +146,22 @@ class Topology:
             self._owners = await self._discovery.find(self._owners.addresses, best)
             self._version += 1
             self._in_doubt = False
+            self._found_at = asyncio.get_running_loop().time()
             for address in self._nodes.keys() - self._owners.addresses:
-                # In the background: it may be the one that does not answer.
-                task = asyncio.create_task(self._nodes.pop(address).aclose())
-                self._closing.add(task)
-                task.add_done_callback(self._closing.discard)
+                # It may be the one that does not answer.
+                self._in_background(self._nodes.pop(address).aclose())
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        async def run() -> None:
+            # A failure changes nothing: whoever meets its cause hears of it.
+            with suppress(CheckpointError, RedisError, OSError):
+                await work
+
+        task = asyncio.create_task(run())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
 
-def _moved_to(error: exceptions.MovedError, asked: HostAddress) -> HostAddress:
+def _moved_to(error: MovedError, asked: HostAddress) -> HostAddress:
     # Without a host it is another port of the same one.
     return HostAddress(host=error.host or asked.host, port=error.port)

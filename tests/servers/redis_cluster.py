@@ -4,7 +4,7 @@ import secrets
 from urllib.parse import quote, urlencode
 
 from tests.servers.processes import free_port
-from tests.servers.redis_group import SILENCE_MILLISECONDS, Member, RedisGroup
+from tests.servers.redis_group import PATIENCE_MILLISECONDS, Member, RedisGroup
 
 SLOTS = 16384
 
@@ -14,11 +14,12 @@ class RedisCluster(RedisGroup):
 
     Args:
         replicas: of each primary.
+        patience: milliseconds for which a node may not answer without being replaced.
     """
 
     product = "Valkey Cluster"
 
-    def __init__(self, replicas: int = 0) -> None:
+    def __init__(self, replicas: int = 0, *, patience: int = PATIENCE_MILLISECONDS) -> None:
         super().__init__()
         password = secrets.token_urlsafe(24)
         self._replicas = replicas
@@ -27,7 +28,7 @@ class RedisCluster(RedisGroup):
                 "cluster-enabled": "yes",
                 # By default it is the port plus 10,000, which may be in use or no port at all.
                 "cluster-port": str(free_port()),
-                "cluster-node-timeout": str(SILENCE_MILLISECONDS),
+                "cluster-node-timeout": str(patience),
                 "cluster-replica-validity-factor": "0",
                 "cluster-allow-replica-migration": "no",
                 "repl-diskless-sync-delay": "0",
@@ -54,6 +55,10 @@ class RedisCluster(RedisGroup):
         self.wait_until(self._complete, "all nodes know each other")
         for number, server in enumerate(self.servers[3:]):
             server.send("CLUSTER", "REPLICATE", self.node_id(primaries[number % 3]))
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until all servers run and have found their places again after a failover."""
         self.wait_until(lambda: len(self.replicas) == 3 * self._replicas, "the replicas follow")
         self.wait_until(self._complete, "all slots are served")
 
@@ -63,12 +68,36 @@ class RedisCluster(RedisGroup):
         return str(server.send("CLUSTER", "MYID"))
 
     def owner(self, slot: int) -> Member:
-        """The primary of a slot, by its own account."""
-        for server in self.primaries:
-            for first, last, primary, *_ in server.send("CLUSTER", "SLOTS"):
-                if first <= slot <= last and primary[1] == server.port:
-                    return server
+        """The primary of a slot."""
+        for first, last, primary, *_ in self.primaries[0].send("CLUSTER", "SLOTS"):
+            if first <= slot <= last:
+                return next(each for each in self.servers if each.port == primary[1])
         raise LookupError(f"no primary has slot {slot}")
+
+    def promote(self, primary: Member) -> None:
+        """Let a replica take over from its primary, which hands over in an orderly way; wait until it has."""
+        slots = [each for each in primary.send("CLUSTER", "SLOTS") if each[2][1] == primary.port]
+        replica = next(each for each in self.servers if each.port == slots[0][3][1])
+        replica.send("CLUSTER", "FAILOVER")
+        self.wait_until(lambda: replica.role() == "master", f"the server on port {replica.port} takes over")
+
+    def move_keys(self, slot: int, source: Member, target: Member, count: int) -> int:
+        """Move some keys of a slot that is being moved; return how many there were."""
+        keys = source.send("CLUSTER", "GETKEYSINSLOT", str(slot), str(count))
+        for key in keys:
+            place = (target.host, str(target.port), "", "0", "5000")
+            source.send("MIGRATE", *place, "AUTH", self.password, "KEYS", key)
+        return len(keys)
+
+    def begin_move(self, slot: int, source: Member, target: Member) -> None:
+        """Announce that a slot is being moved key by key, as `valkey-cli --cluster reshard` does."""
+        target.send("CLUSTER", "SETSLOT", str(slot), "IMPORTING", self.node_id(source))
+        source.send("CLUSTER", "SETSLOT", str(slot), "MIGRATING", self.node_id(target))
+
+    def end_move(self, slot: int, source: Member, target: Member) -> None:
+        """Give a slot to the server that has all its keys now."""
+        for server in (target, source):
+            server.send("CLUSTER", "SETSLOT", str(slot), "NODE", self.node_id(target))
 
     def _complete(self) -> bool:
         for server in self.servers:

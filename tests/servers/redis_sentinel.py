@@ -3,7 +3,7 @@
 import secrets
 from urllib.parse import quote, urlencode
 
-from tests.servers.redis_group import SILENCE_MILLISECONDS, Member, RedisGroup
+from tests.servers.redis_group import PATIENCE_MILLISECONDS, Member, RedisGroup
 
 NAME = "main"
 
@@ -13,13 +13,17 @@ class RedisSentinels(RedisGroup):
 
     Args:
         replicas: of the primary.
+        patience: milliseconds for which the primary may not answer without being replaced.
         sentinel_password: None for a password that is the servers' own, empty for Sentinels that ask for none.
     """
 
     product = "Valkey Sentinel"
 
-    def __init__(self, replicas: int = 1, *, sentinel_password: str | None = None) -> None:
+    def __init__(
+        self, replicas: int = 1, *, patience: int = PATIENCE_MILLISECONDS, sentinel_password: str | None = None
+    ) -> None:
         super().__init__()
+        self._patience = patience
         password = secrets.token_urlsafe(24)
         settings = {"repl-diskless-sync-delay": "0", "repl-ping-replica-period": "1"}
         self.servers = [
@@ -47,7 +51,7 @@ class RedisSentinels(RedisGroup):
         self.wait_until(lambda: all(self._follows(each) for each in replicas), "the replicas follow")
         settings = {
             "auth-pass": self.password,
-            "down-after-milliseconds": str(SILENCE_MILLISECONDS),
+            "down-after-milliseconds": str(self._patience),
             "failover-timeout": "3000",
         }
         for sentinel in self.sentinels:
@@ -59,6 +63,29 @@ class RedisSentinels(RedisGroup):
     def members(self) -> list[Member]:
         """Servers and Sentinels."""
         return [*self.servers, *self.sentinels]
+
+    def settle(self) -> None:
+        """Wait until all servers run and have found their places again after a failover."""
+        primary = self.primary
+        for server in self.servers:
+            if server is not primary and server.role() == "master":
+                # The Sentinels do so, too, after some ten seconds.
+                server.send("REPLICAOF", primary.host, str(primary.port))
+        others = [each for each in self.servers if each is not primary]
+        self.wait_until(lambda: all(map(self._follows, others)), "the replicas follow")
+
+    @property
+    def primary(self) -> Member:
+        """The server that the Sentinels name."""
+        named = [self.primary_of(each) for each in self.sentinels if each.running]
+        return next(each for each in self.servers if each.port == max(set(named), key=named.count))
+
+    def promote(self, primary: Member) -> None:
+        """Let a replica take over from the primary, which hands over in an orderly way; wait until all know."""
+        self.sentinels[0].send("SENTINEL", "FAILOVER", NAME, "COORDINATED")
+        self.wait_until(
+            lambda: all(self.primary_of(each) != primary.port for each in self.sentinels), "a replica takes over"
+        )
 
     def primary_of(self, sentinel: Member) -> int:
         """The port of the primary that a Sentinel tells of."""
