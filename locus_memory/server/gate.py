@@ -20,6 +20,8 @@ _ACCESS = logging.getLogger("locus_memory.access")
 OPEN_PATHS = frozenset({"/health", "/healthz", "/readyz"})
 """Answered without a token: they tell nothing but whether the server works."""
 
+_DRAIN_SECONDS = 5.0
+
 _SETTLING_TURNS = 4
 """Turns of the event loop in which the end of a connection, where it is waiting to be read, gets noticed."""
 
@@ -84,14 +86,11 @@ class Gate:
         chunks: list[bytes] = []
         try:
             async with asyncio.timeout(self._limits.transfer_timeout):
-                while True:
-                    message = await _next(receive)
-                    chunks.append(message.get("body", b""))
-                    exchange.received += len(chunks[-1])
+                while exchange.incoming:
+                    chunks.append(await exchange.take(receive))
                     if exchange.received > self._limits.max_body_bytes:
                         raise self._too_large()
-                    if not message.get("more_body"):
-                        return b"".join(chunks) if len(chunks) > 1 else chunks[0]
+                return b"".join(chunks) if len(chunks) > 1 else chunks[0]
         except TimeoutError:
             detail = f"the request was not complete within {self._limits.transfer_timeout:g} s"
             raise _Refused(408, "request_timeout", detail) from None
@@ -99,13 +98,9 @@ class Gate:
     async def _drain(self, exchange: _Exchange, receive: Receive) -> None:
         """Read what the client still sends, within bounds: a connection closed under it would hide the answer."""
         with suppress(TimeoutError, _Gone):
-            async with asyncio.timeout(min(self._limits.transfer_timeout, 5.0)):
-                discarded = 0
-                while discarded <= self._limits.max_body_bytes:
-                    message = await _next(receive)
-                    discarded += len(message.get("body", b""))
-                    if not message.get("more_body"):
-                        return
+            async with asyncio.timeout(min(self._limits.transfer_timeout, _DRAIN_SECONDS)):
+                while exchange.incoming and exchange.received <= 2 * self._limits.max_body_bytes:
+                    await exchange.take(receive)
 
     def _too_large(self) -> _Refused:
         return _Refused(
@@ -122,6 +117,7 @@ class _Exchange:
         self._scope = scope
         self._send = send
         self._begin = time.monotonic()
+        self.incoming = True
         self.received = 0
         self.sent = 0
         self.status: int | None = None
@@ -130,6 +126,16 @@ class _Exchange:
     def header(self, name: bytes) -> str:
         """Return a header of the request, or an empty text."""
         return next((value.decode("latin-1") for key, value in self._scope["headers"] if key == name), "")
+
+    async def take(self, receive: Receive) -> bytes:
+        """Take a piece of the request's body in; `incoming` tells whether there is more."""
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Gone
+        piece: bytes = message.get("body", b"")
+        self.received += len(piece)
+        self.incoming = bool(message.get("more_body"))
+        return piece
 
     async def send(self, message: Message) -> None:
         """Send a piece of the answer."""
@@ -161,13 +167,6 @@ class _Exchange:
         }
         quiet = self.status == 200 and self._scope["path"] in OPEN_PATHS
         _ACCESS.log(logging.DEBUG if quiet else logging.INFO, "%s", json.dumps(entry))
-
-
-async def _next(receive: Receive) -> Message:
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise _Gone
-    return message
 
 
 async def _until_gone(app: ASGIApp, scope: Scope, body: bytes, receive: Receive, exchange: _Exchange) -> None:

@@ -153,6 +153,12 @@ class Child:
         return self._process.pid
 
     @property
+    def exit_code(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+        assert self._process is not None
+        return self._process.returncode
+
+    @property
     def running(self) -> bool:
         """Whether the program still runs; a paused one does."""
         return self._thread.is_alive()
