@@ -158,6 +158,7 @@ _PASSING_REPLIES = (
     "NOREPLICAS",
     "OOM",
 )
+_LACKING = ("NOPERM", "NOAUTH", "ACL failure in script")
 _PASSING = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
@@ -173,7 +174,7 @@ def _translate(error: Exception, where: str, login: str) -> CheckpointError:
     text = str(error) or type(error).__name__
     if isinstance(error, (exceptions.AuthenticationError, exceptions.AuthorizationError)):
         return AuthenticationError(f"{where}: the login {login!r} is rejected: {text}")
-    if isinstance(error, exceptions.NoPermissionError) or "NOPERM" in text or "NOAUTH" in text:
+    if isinstance(error, exceptions.NoPermissionError) or any(word in text for word in _LACKING):
         return AuthenticationError(f"{where}: the login {login!r} lacks a privilege: {text}")
     if "string exceeds maximum allowed size" in text or "invalid bulk length" in text:
         return StateTooLargeError(f"{where}: {text}")
