@@ -102,7 +102,7 @@ def find_binding(store: str | None = None, environ: Mapping[str, str] | None = N
     root = environ.get(ROOT_VARIABLE)
     name = store or environ.get(STORE_VARIABLE)
     url = environ.get(URL_VARIABLE)
-    available = _bindings_below(Path(root)) if root else []
+    available = bindings_below(Path(root)) if root else []
     if name:
         chosen = [binding for binding in available if binding.name == name]
         if chosen:
@@ -120,7 +120,8 @@ def find_binding(store: str | None = None, environ: Mapping[str, str] | None = N
     raise BindingNotFoundError(_not_found(name, root, available, url))
 
 
-def _bindings_below(root: Path) -> list[DirectoryBinding]:
+def bindings_below(root: Path) -> list[DirectoryBinding]:
+    """Return the bindings of a `$SERVICE_BINDING_ROOT`, ordered by name."""
     if not root.is_dir():
         return []
     # The specification: a directory without `type` is no binding. Names with a leading dot are the kubelet's.

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import pytest_asyncio
 
 from locus_memory.storage import StorageBackend
 from locus_memory.testing.base import ContractFixtures, requires
@@ -17,7 +18,7 @@ LONG_AGO = datetime(2019, 3, 31, 1, 59, 59, 123456, tzinfo=UTC)
 class TransferTests(ContractFixtures):
     """`transfers`, `list_threads_after`, `list_namespaces`, `NewCheckpoint.created_at`."""
 
-    @pytest.fixture
+    @pytest_asyncio.fixture
     async def transferable(self, storage: StorageBackend) -> StorageBackend:
         """The backend, if threads can be moved into and out of it."""
         await storage.discover()
