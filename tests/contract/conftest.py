@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from locus_memory.backends import FileCheckpointer
+from locus_memory.server.tokens import Tokens
 from locus_memory.testing import CheckpointerContract, StorageBackendContract
 from locus_memory.testing.base import CAPABILITIES
+from tests.servers.hosting import TOKEN, Host
 from tests.servers.oci import ObjectStorageServer
 from tests.servers.opensearch import OpenSearchServer
 from tests.servers.oracle import OracleStore
@@ -17,7 +20,19 @@ from tests.servers.redis import RedisServer
 from tests.servers.redis_group import RedisGroup
 
 
-@pytest.fixture(params=["file", "postgresql", "redis", "redis_sentinels", "redis_cluster", "opensearch", "oci_bucket"])
+@pytest.fixture(
+    params=[
+        "file",
+        "postgresql",
+        "redis",
+        "redis_sentinels",
+        "redis_cluster",
+        "opensearch",
+        "oci_bucket",
+        "oracle",
+        "http",
+    ]
+)
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty store, on each backend that outlives a process."""
     if request.param == "file":
@@ -28,6 +43,10 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     elif request.param == "oracle":
         store: OracleStore = request.getfixturevalue("oracle_store")
         yield store.url()
+    elif request.param == "http":
+        host: Host = request.getfixturevalue("http_host")
+        with host.serving(FileCheckpointer(tmp_path / "served"), Tokens(text=TOKEN)) as url:
+            yield url.replace("//", f"//:{TOKEN}@")
     elif request.param in ("redis_sentinels", "redis_cluster"):
         group: RedisGroup = request.getfixturevalue(request.param)
         yield group.url(key_prefix=f"test-{secrets.token_hex(6)}:")
