@@ -67,6 +67,13 @@ class Session:
         await self.run(self.connection.rollback())
         self.in_transaction = False
 
+    async def undo(self) -> None:
+        """Roll back, where there is something to be rolled back; a server that is gone does so by itself."""
+        if self.in_transaction and not self._abandoned and self.connection.is_healthy():
+            # What the caller has to hear is the error that brought it here.
+            with suppress(oracledb.Error, OSError):
+                await self.rollback()
+
     async def log_off(self) -> None:
         """End the session in an orderly way, if the server answers soon."""
         with suppress(oracledb.Error, OSError, TimeoutError):
@@ -107,8 +114,7 @@ class ConnectionPool:
                 try:
                     yield session
                 finally:
-                    if session.in_transaction and not session._abandoned:
-                        await session.rollback()
+                    await session.undo()
             finally:
                 if not self._closed and session.usable:
                     self._idle.append((session, monotonic()))

@@ -10,6 +10,7 @@ from locus_memory.binding import URLBinding
 from locus_memory.checkpointer import BaseCheckpointer
 from locus_memory.errors import CheckpointConflictError
 from locus_memory.opening import open_checkpointer
+from tests.emulators.oracle_switch import install_if_asked
 
 REPLICAS = 20
 ROUNDS = 10
@@ -52,6 +53,7 @@ def run_replicas(url: str) -> list[Outcome]:
 
 def _main(url: str, number: int, barrier: Barrier, results: Any) -> None:
     outcome = Outcome()
+    install_if_asked()
     try:
         asyncio.run(_use(url, number, barrier, outcome))
     except BaseException as error:

@@ -19,6 +19,7 @@ import locus_memory
 from locus_memory.checkpointer import BaseCheckpointer
 from locus_memory.errors import BackendUnavailableError
 from locus_memory.retry import RetryPolicy
+from tests.emulators.oracle_switch import install_if_asked
 
 
 class Writer:
@@ -74,6 +75,7 @@ async def main() -> None:
     parser.add_argument("--size", type=int, default=2_000, help="of a state, in characters")
     parser.add_argument("--deadline", type=float, default=10.0, help="of a call, in seconds")
     arguments = parser.parse_args()
+    install_if_asked()
     checkpointer = locus_memory.checkpointer(retry=RetryPolicy(deadline=arguments.deadline))
     writer = Writer(arguments.journal)
     await save_on(checkpointer, writer, arguments.thread, arguments.first, arguments.size)

@@ -6,22 +6,37 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chaos.replicas import REPLICAS, ROUNDS, Outcome, run_replicas
+from tests.servers.oci import COMPARTMENT, ObjectStorageServer
 from tests.servers.opensearch import OpenSearchServer
+from tests.servers.oracle import EmulatedOracle, RealOracle, installed
 from tests.servers.postgresql import PostgreSQLServer
 from tests.servers.redis import RedisServer
 from tests.servers.redis_group import RedisGroup
 
+Served = (
+    PostgreSQLServer | RedisServer | RedisGroup | OpenSearchServer | ObjectStorageServer | EmulatedOracle | RealOracle
+)
+
 
 @pytest.fixture(
     scope="module",
-    params=["postgresql_server", "redis_server", "redis_cluster", "redis_sentinels", "opensearch_server"],
+    params=[
+        *("postgresql_server", "redis_server", "redis_cluster", "redis_sentinels", "opensearch_server", "oci_server"),
+        "oracle_database",
+    ],
 )
 def outcomes(request: pytest.FixtureRequest) -> Iterator[list[Outcome]]:
     """What the replicas met; they ran once for all tests of a server."""
-    server: PostgreSQLServer | RedisServer | RedisGroup | OpenSearchServer = request.getfixturevalue(request.param)
-    if isinstance(server, RedisServer | RedisGroup | OpenSearchServer):
+    server: Served = request.getfixturevalue(request.param)
+    if isinstance(server, EmulatedOracle | RealOracle):
+        with installed(server), server.store() as store:
+            yield run_replicas(store.url())
+    elif isinstance(server, RedisServer | RedisGroup | OpenSearchServer):
         server.reset()
         yield run_replicas(server.url())
+    elif isinstance(server, ObjectStorageServer):
+        # None finds the bucket: all create it.
+        yield run_replicas(server.url(f"test-{secrets.token_hex(6)}", compartment_id=COMPARTMENT))
     else:
         database = server.create_database(f"test_{secrets.token_hex(6)}")
         yield run_replicas(database.dsn())

@@ -11,13 +11,14 @@ from locus_memory.opening import open_checkpointer
 from locus_memory.testing.crash import check_history, kill_at_event, kill_while_saving
 
 OPENER = "locus_memory:checkpointer"
+STORE_OPENER = "tests.contract.opener:checkpointer"
 
 
 async def test_what_was_acknowledged_before_a_kill_is_there(store_url: str) -> None:
     for round_number in range(4):
         thread_id = f"t{round_number}"
         crash = kill_while_saving(
-            OPENER, thread_id, saves=3 + round_number, environ={"LOCUS_CHECKPOINT_URL": store_url}
+            STORE_OPENER, thread_id, saves=3 + round_number, environ={"LOCUS_CHECKPOINT_URL": store_url}
         )
         assert crash.killed
         async with open_checkpointer(URLBinding(store_url)) as checkpointer:

@@ -16,6 +16,7 @@ from tests.contract.test_file import TestFileCheckpointer
 from tests.contract.test_memory import TestMemoryCheckpointer
 from tests.contract.test_oci_bucket import TestOCIBucketCheckpointer
 from tests.contract.test_opensearch import TestOpenSearchCheckpointer, TestOpenSearchCheckpointerOverTLS
+from tests.contract.test_oracle import TestOracleCheckpointer
 from tests.contract.test_postgresql import TestPostgreSQLCheckpointer, TestPostgreSQLCheckpointerOverTLS
 from tests.contract.test_redis import (
     TestRedisCheckpointer,
@@ -42,6 +43,7 @@ SUITES: tuple[type[StorageBackendContract], ...] = (
     TestOpenSearchCheckpointer,
     TestOpenSearchCheckpointerOverTLS,
     TestOCIBucketCheckpointer,
+    TestOracleCheckpointer,
 )
 # Imported to be looked at, not to be collected here again.
 for _suite in SUITES:
@@ -118,6 +120,7 @@ def test_capabilities_are_those_of_the_design() -> None:
         "TestOpenSearchCheckpointer": everything,
         "TestOpenSearchCheckpointerOverTLS": everything,
         "TestPostgreSQLCheckpointerOverTLS": everything,
+        "TestOracleCheckpointer": everything,
         "TestRedisCheckpointer": replace(everything, search=False),
         "TestRedisCheckpointerWithTTL": replace(everything, search=False, ttl=True),
         "TestRedisCheckpointerOverTLS": replace(everything, search=False),

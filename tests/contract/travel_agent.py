@@ -19,6 +19,7 @@ from locus.tools import tool
 
 import locus_memory
 from locus_memory.checkpointer import BaseCheckpointer
+from tests.emulators.oracle_switch import install_if_asked
 
 Respond = Callable[[list[Message], list[dict[str, object]]], ModelResponse]
 
@@ -59,6 +60,7 @@ async def _continue(agent: Agent, thread_id: str) -> str:
 
 
 if __name__ == "__main__":
+    install_if_asked()
     verb, thread, *message = sys.argv[1:]
     agent = make_agent(locus_memory.checkpointer(), respond_and_die if verb == "die" else respond)
     if verb == "continue":

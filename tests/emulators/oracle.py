@@ -4,13 +4,10 @@ The driver's own types, constants, errors and parsing of connect strings stay in
 are others. It keeps what bites in Oracle: '' is NULL, long binds in expressions are ORA-01461, LOBs come as locators,
 DDL commits, a failed statement undoes itself and not its transaction, a cancelled call waits for the server, and SQL
 that Oracle 19c would refuse is refused (`oracle_lint`). A login is a role of PostgreSQL, and its schema has its name.
-
-`LOCUS_TEST_ORACLE_EMULATOR` in the environment says that processes of the tests are to install it.
 """
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import oracledb
@@ -19,8 +16,6 @@ import psycopg
 from tests.emulators.oracle_cursor import EmulatedCursor
 from tests.emulators.oracle_errors import oracle_error, raise_not_connected, raise_translated
 from tests.emulators.oracle_sql import Translation
-
-VARIABLE = "LOCUS_TEST_ORACLE_EMULATOR"
 
 _NAME = "connect_async"
 _real_connect = oracledb.connect_async
@@ -110,8 +105,8 @@ class EmulatedConnection:
     async def run(self, text: str, *binds: dict[str, Any], creates: bool = False) -> psycopg.AsyncCursor[Any]:
         """Run a statement of PostgreSQL; errors become Oracle's."""
         self._busy = True
-        cursor = self._connection.cursor(binary=True)
         try:
+            cursor = self._connection.cursor(binary=True)
             if len(binds) == 1:
                 await cursor.execute(text.encode(), binds[0] or None)
             else:
@@ -183,9 +178,3 @@ def install() -> None:
 def uninstall() -> None:
     """Undo `install`."""
     vars(oracledb)[_NAME] = _real_connect
-
-
-def install_if_asked() -> None:
-    """Install it where the environment says so: for processes that tests start."""
-    if os.environ.get(VARIABLE):
-        install()

@@ -20,6 +20,7 @@ from psycopg import sql
 
 from locus_memory.backends.oracle_schema import ddl
 from tests.emulators import oracle as emulator
+from tests.emulators.oracle_switch import VARIABLE
 from tests.servers.postgresql import Database, PostgreSQLServer
 
 REAL_DSN = "LOCUS_TEST_ORACLE_DSN"
@@ -82,10 +83,14 @@ class EmulatedOracle:
     @contextmanager
     def store(self) -> Iterator[OracleStore]:
         """Lend an empty store."""
-        dsn = f"{self.database.server.host}:{self.database.server.port}/{self.database.name}"
-        store = OracleStore(dsn, self._user, self._password, f"t_{secrets.token_hex(6)}")
+        store = self.new_store()
         yield store
         self.drop(store)
+
+    def new_store(self) -> OracleStore:
+        """Return an empty store, which goes with the database."""
+        dsn = f"{self.database.server.host}:{self.database.server.port}/{self.database.name}"
+        return OracleStore(dsn, self._user, self._password, f"t_{secrets.token_hex(6)}")
 
     def drop(self, store: OracleStore) -> None:
         """Drop what a store has created."""
@@ -161,9 +166,9 @@ def installed(oracle: EmulatedOracle | RealOracle) -> Iterator[None]:
         yield
         return
     emulator.install()
-    os.environ[emulator.VARIABLE] = "1"
+    os.environ[VARIABLE] = "1"
     try:
         yield
     finally:
-        del os.environ[emulator.VARIABLE]
+        del os.environ[VARIABLE]
         emulator.uninstall()
