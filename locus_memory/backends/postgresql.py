@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, Unpack
 
-from pydantic import JsonValue, SecretStr
+from pydantic import JsonValue
 
 from locus_memory.adapter import AdapterOptions, StorageBackendAdapter
+from locus_memory.backends.postgresql_history import part_parameters, parts_of, write_parameters, writes_of
+from locus_memory.backends.postgresql_text import escape_like, load_json, load_text, store_json, store_text
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
 from locus_memory.connection import PostgreSQLConnection
 from locus_memory.drivers import require
-from locus_memory.errors import CheckpointConflictError
-from locus_memory.storage import CheckpointSummary, NewCheckpoint, SearchHit, StorageBackend, StoredCheckpoint
+from locus_memory.errors import CheckpointConflictError, CorruptCheckpointError, MissingPartsError
+from locus_memory.storage import (
+    CheckpointSummary,
+    NewCheckpoint,
+    PendingWrite,
+    SearchHit,
+    StorageBackend,
+    StoredCheckpoint,
+)
 
 _CAPABILITIES = CheckpointerCapabilities(
     search=True,
@@ -58,12 +66,13 @@ class PostgreSQLBackend(StorageBackend):
         self, checkpoint: NewCheckpoint, *, expected_checkpoint_id: str | Unchecked | None = UNCHECKED
     ) -> None:
         parameters: dict[str, Any] = {
-            "thread_id": _store_text(checkpoint.thread_id),
-            "namespace": _store_text(checkpoint.namespace),
-            "checkpoint_id": _store_text(checkpoint.checkpoint_id),
-            "parent_id": None if checkpoint.parent_id is None else _store_text(checkpoint.parent_id),
-            "metadata": _store_json(checkpoint.metadata),
+            "thread_id": store_text(checkpoint.thread_id),
+            "namespace": store_text(checkpoint.namespace),
+            "checkpoint_id": store_text(checkpoint.checkpoint_id),
+            "parent_id": None if checkpoint.parent_id is None else store_text(checkpoint.parent_id),
+            "metadata": store_json(checkpoint.metadata),
             "payload": checkpoint.payload,
+            "created_at": checkpoint.created_at,
         }
         if expected_checkpoint_id is UNCHECKED:
             statement = "put"
@@ -71,13 +80,49 @@ class PostgreSQLBackend(StorageBackend):
             statement = "put_first"
         else:
             statement = "put_next"
-            parameters["expected"] = _store_text(expected_checkpoint_id)
-        async with self._clients.client() as client:
-            written = await client.execute(statement, parameters)
+            parameters["expected"] = store_text(expected_checkpoint_id)
+        if checkpoint.part_names:
+            written = await self._put_with_parts(f"{statement}_with_parts", parameters, checkpoint)
+        else:
+            async with self._clients.client() as client:
+                written = await client.execute(statement, parameters)
         if written == 0:
             raise CheckpointConflictError(
                 f"thread {checkpoint.thread_id!r}: the latest checkpoint is not {expected_checkpoint_id!r} as expected"
             )
+
+    async def _put_with_parts(self, statement: str, parameters: dict[str, Any], checkpoint: NewCheckpoint) -> int:
+        async with self._clients.client() as client:
+            written = await client.execute_with_parts(statement, parameters | part_parameters(checkpoint))
+        if written is None:
+            where = f"thread {checkpoint.thread_id!r}, checkpoint {checkpoint.checkpoint_id!r}"
+            raise MissingPartsError(f"{where}: a part that it needs is not there any more")
+        return written
+
+    async def get_complete(
+        self, thread_id: str, checkpoint_ids: Sequence[str] | None = None, *, namespace: str = ""
+    ) -> list[StoredCheckpoint]:
+        key = _key(thread_id, None, namespace)
+        async with self._clients.client() as client:
+            if checkpoint_ids is None:
+                return [_complete(row) for row in await client.fetch("get_complete_latest", key)]
+            ids = [store_text(checkpoint_id) for checkpoint_id in checkpoint_ids]
+            rows = await client.fetch("get_complete", key | {"checkpoint_ids": ids})
+        found = {row[1]: row for row in rows}
+        return [_complete(found[checkpoint_id]) for checkpoint_id in ids if checkpoint_id in found]
+
+    async def put_writes(
+        self, thread_id: str, checkpoint_id: str, writes: Sequence[PendingWrite], *, namespace: str = ""
+    ) -> None:
+        parameters = _key(thread_id, checkpoint_id, namespace) | write_parameters(writes)
+        async with self._clients.client() as client:
+            # None inserted: they are there already, or the thread is not.
+            if not await client.execute("put_writes", parameters):
+                await client.execute("put_first_writes", parameters)
+
+    async def get_writes(self, thread_id: str, checkpoint_id: str, *, namespace: str = "") -> list[PendingWrite]:
+        async with self._clients.client() as client:
+            return list(writes_of(await client.fetch("get_writes", _key(thread_id, checkpoint_id, namespace))))
 
     async def get(
         self, thread_id: str, checkpoint_id: str | None = None, *, namespace: str = ""
@@ -104,16 +149,24 @@ class PostgreSQLBackend(StorageBackend):
         async with self._clients.client() as client:
             # The thread's row is locked before the statements that read it take their snapshots.
             counts = await client.transaction(
-                (name, key) for name in ("lock_thread", "delete_checkpoint", "delete_if_empty", "step_back")
+                (name, key)
+                for name in (
+                    "lock_thread",
+                    "delete_checkpoint",
+                    "delete_writes",
+                    "delete_unused_parts",
+                    "delete_if_empty",
+                    "step_back",
+                )
             )
         return counts[1] > 0
 
     async def delete_thread(self, thread_id: str) -> bool:
         async with self._clients.client() as client:
-            return await client.execute("delete_thread", {"thread_id": _store_text(thread_id)}) > 0
+            return await client.execute("delete_thread", {"thread_id": store_text(thread_id)}) > 0
 
     async def copy_thread(self, source_thread_id: str, dest_thread_id: str) -> bool:
-        source, destination = _store_text(source_thread_id), _store_text(dest_thread_id)
+        source, destination = store_text(source_thread_id), store_text(dest_thread_id)
         async with self._clients.client() as client:
             if await client.insert("copy_thread", {"source": source, "destination": destination}):
                 return True
@@ -122,20 +175,35 @@ class PostgreSQLBackend(StorageBackend):
         raise CheckpointConflictError(f"thread {dest_thread_id!r} exists already: delete it first")
 
     async def list_threads(self, limit: int, pattern: str = "*") -> list[str]:
-        like = "%".join(_escape_like(_store_text(part)) for part in pattern.split("*"))
+        like = "%".join(escape_like(store_text(part)) for part in pattern.split("*"))
         async with self._clients.client() as client:
             rows = await client.fetch("list_threads", {"pattern": like, "limit": limit})
-        return [_load_text(row[0]) for row in rows]
+        return [load_text(row[0]) for row in rows]
+
+    @property
+    def transfers(self) -> bool:
+        return True
+
+    async def list_threads_after(self, thread_id: str | None, limit: int) -> list[str]:
+        # No stored text is empty, so that all of them come behind the empty one.
+        parameters = {"after": store_text(thread_id or ""), "limit": limit}
+        async with self._clients.client() as client:
+            return [load_text(row[0]) for row in await client.fetch("list_threads_after", parameters)]
+
+    async def list_namespaces(self, thread_id: str) -> list[str]:
+        async with self._clients.client() as client:
+            rows = await client.fetch("list_namespaces", {"thread_id": store_text(thread_id)})
+        return [load_text(row[0]) for row in rows]
 
     async def list_latest(self, limit: int) -> list[CheckpointSummary]:
         return await self._summaries("list_latest", {"limit": limit})
 
     async def query_by_metadata(self, key: str, value: JsonValue, limit: int) -> list[CheckpointSummary]:
         parameters = {
-            "key": _store_text(key),
-            "value": _store_json(value),
-            "equal": _store_json({key: value}),
-            "listed": _store_json({key: [value]}),
+            "key": store_text(key),
+            "value": store_json(value),
+            "equal": store_json({key: value}),
+            "listed": store_json({key: [value]}),
             "limit": limit,
         }
         return await self._summaries("query_by_metadata", parameters)
@@ -212,21 +280,20 @@ def postgresql_checkpointer(
         MissingDriverError: psycopg is not installed.
         BindingError: The connection string cannot be understood.
     """
-    connection = _connection_from_dsn(dsn) if dsn else PostgreSQLConnection()
-    overrides = {
-        "host": host,
-        "port": port,
-        "database": database,
-        "username": user,
-        "password": None if password is None else SecretStr(password),
-        "schema": schema_name or schema,
-        "ssl_mode": ssl_mode,
-        "ca": ca,
-        "pool_max_size": pool_max_size,
-        "tables": tables,
-    }
-    fields = connection.model_dump(by_alias=True) | {k: v for k, v in overrides.items() if v is not None}
-    return from_connection(lambda: PostgreSQLConnection.model_validate(fields), **options)
+    connection = connection_of(
+        dsn,
+        host=host,
+        port=port,
+        database=database,
+        username=user,
+        password=password,
+        schema=schema_name or schema,
+        ssl_mode=ssl_mode,
+        ca=ca,
+        pool_max_size=pool_max_size,
+        tables=tables,
+    )
+    return from_connection(lambda: connection, **options)
 
 
 def from_connection(
@@ -236,65 +303,39 @@ def from_connection(
     return StorageBackendAdapter(PostgreSQLBackend(source), **options)
 
 
-def _connection_from_dsn(dsn: str) -> PostgreSQLConnection:
-    require("psycopg", "postgresql")
-    from locus_memory.backends.postgresql_client import parse_dsn
+def connection_of(dsn: str | None, **overrides: Any) -> PostgreSQLConnection:
+    """Make a document of a connection string, and of fields that override its parts where they are not None."""
+    connection = PostgreSQLConnection()
+    if dsn:
+        require("psycopg", "postgresql")
+        from locus_memory.backends.postgresql_client import parse_dsn
 
-    return parse_dsn(dsn)
+        connection = parse_dsn(dsn)
+    given = {name: value for name, value in overrides.items() if value is not None}
+    return PostgreSQLConnection.model_validate(connection.model_dump(by_alias=True) | given)
 
 
 def _key(thread_id: str, checkpoint_id: str | None, namespace: str) -> dict[str, Any]:
-    key = {"thread_id": _store_text(thread_id), "namespace": _store_text(namespace)}
-    return key if checkpoint_id is None else key | {"checkpoint_id": _store_text(checkpoint_id)}
+    key = {"thread_id": store_text(thread_id), "namespace": store_text(namespace)}
+    return key if checkpoint_id is None else key | {"checkpoint_id": store_text(checkpoint_id)}
+
+
+def _complete(row: Sequence[Any]) -> StoredCheckpoint:
+    summary, parts = _summary(row), parts_of(row[8], row[9])
+    if len(parts) != row[7]:
+        where = f"thread {summary.thread_id!r}, checkpoint {summary.checkpoint_id!r}"
+        raise CorruptCheckpointError(f"{where}: {row[7] - len(parts)} of its {row[7]} parts are missing")
+    writes = writes_of(list(zip(*row[10:], strict=True))) if row[10] else ()
+    return StoredCheckpoint(summary, row[6], parts, writes)
 
 
 def _summary(row: Iterable[Any]) -> CheckpointSummary:
     thread_id, checkpoint_id, metadata, created_at, namespace, parent_id, *_ = row
     return CheckpointSummary(
-        thread_id=_load_text(thread_id),
-        checkpoint_id=_load_text(checkpoint_id),
-        metadata=_load_json(metadata),
+        thread_id=load_text(thread_id),
+        checkpoint_id=load_text(checkpoint_id),
+        metadata=load_json(metadata),
         created_at=created_at.astimezone(UTC),
-        namespace=_load_text(namespace),
-        parent_id=None if parent_id is None else _load_text(parent_id),
+        namespace=load_text(namespace),
+        parent_id=None if parent_id is None else load_text(parent_id),
     )
-
-
-# PostgreSQL's text and jsonb refuse U+0000. U+0001 serves as the escape character: injective, and the order of
-# ids stays that of their bytes.
-def _store_text(text: str) -> str:
-    if "\x00" in text or "\x01" in text:
-        return text.replace("\x01", "\x01\x02").replace("\x00", "\x01\x01")
-    return text
-
-
-def _load_text(text: str) -> str:
-    return text.replace("\x01\x01", "\x00").replace("\x01\x02", "\x01") if "\x01" in text else text
-
-
-def _store_json(value: JsonValue | Mapping[str, JsonValue]) -> str:
-    if value == {}:
-        return "{}"
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False)
-    if "\\u0000" in text or "\\u0001" in text:
-        return json.dumps(_map_strings(value, _store_text), ensure_ascii=True, allow_nan=False)
-    return text
-
-
-def _load_json(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    loaded: dict[str, JsonValue] = _map_strings(value, _load_text)
-    return loaded
-
-
-def _map_strings(value: Any, convert: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return convert(value)
-    if isinstance(value, list):
-        return [_map_strings(item, convert) for item in value]
-    if isinstance(value, dict):
-        return {convert(key): _map_strings(item, convert) for key, item in value.items()}
-    return value
-
-
-def _escape_like(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 from psycopg import errors as pg
@@ -15,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import ValidationError
 
 from locus_memory.backends.postgresql_pool import ConnectionPool, InterruptibleConnection
-from locus_memory.backends.postgresql_schema import SCHEMA_VERSION, ddl
+from locus_memory.backends.postgresql_schema import SCHEMA_VERSION, DatabaseObject, ddl
 from locus_memory.backends.postgresql_statements import Statements
 from locus_memory.connection import PostgreSQLConnection, describe
 from locus_memory.errors import (
@@ -32,10 +33,35 @@ from locus_memory.loops import PerLoop
 _CONNECT_TIMEOUT_SECONDS = 5
 
 
+class NamedStatements(Protocol):
+    """Statements for one schema; `version` reads the version of its tables."""
+
+    def __getitem__(self, name: str) -> bytes:
+        """Return the text of a statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """A set of tables that share a version: those of the checkpoints, or of a cross-thread store.
+
+    Attributes:
+        statements: Composes what is run on them, for a schema.
+        ddl: Returns what creates them in a schema.
+        version: The newest that this library knows.
+    """
+
+    statements: Callable[[str], NamedStatements]
+    ddl: Callable[[str], tuple[DatabaseObject, ...]]
+    version: int
+
+
+_CHECKPOINTS = Tables(Statements, ddl, SCHEMA_VERSION)
+
+
 class Client:
     """A borrowed connection that runs the named statements of one schema."""
 
-    def __init__(self, connection: InterruptibleConnection, statements: Statements) -> None:
+    def __init__(self, connection: InterruptibleConnection, statements: NamedStatements) -> None:
         self._connection = connection
         self._statements = statements
 
@@ -49,6 +75,13 @@ class Client:
             return await self.execute(name, parameters)
         except pg.UniqueViolation:
             return 0
+
+    async def execute_with_parts(self, name: str, parameters: Mapping[str, Any]) -> int | None:
+        """Like `execute`, for a put with parts; None where one of them is missing."""
+        try:
+            return await self.execute(name, parameters)
+        except pg.InvalidTextRepresentation:
+            return None
 
     async def fetch(self, name: str, parameters: Mapping[str, Any]) -> list[Any]:
         """Run a query and return its rows; results travel in binary, so payloads are not spelled out in hex."""
@@ -66,7 +99,9 @@ class Client:
         async with self._connection.transaction():
             rows = await self.fetch("lock_old_threads", {"before": before, "limit": limit})
             keys = {"keys": [row[0] for row in rows]}
+            await self.execute("delete_old_writes", keys | {"before": before})
             deleted = await self.execute("delete_old", keys | {"before": before})
+            await self.execute("delete_old_parts", keys)
             await self.execute("delete_empty", keys)
             await self.execute("repair_latest", keys)
         return deleted
@@ -83,9 +118,10 @@ class _Loop:
 class Clients:
     """Lends clients on the running event loop; makes missing tables first."""
 
-    def __init__(self, connection: PostgreSQLConnection) -> None:
+    def __init__(self, connection: PostgreSQLConnection, tables: Tables = _CHECKPOINTS) -> None:
         self.connection = connection
-        self._statements = Statements(connection.schema_name)
+        self._tables = tables
+        self._statements = tables.statements(connection.schema_name)
         self._prepared = connection.tables == "provisioned"
         self._loops: PerLoop[_Loop] = PerLoop(self._open, self._close, lambda loop: loop.pool.close())
 
@@ -108,7 +144,7 @@ class Clients:
         """Go over to a document, if it is another one; each event loop does when it next wants a client."""
         if connection != self.connection:
             self.connection = connection
-            self._statements = Statements(connection.schema_name)
+            self._statements = self._tables.statements(connection.schema_name)
             self._loops.renew()
 
     async def close(self) -> None:
@@ -134,11 +170,11 @@ class Clients:
             async with loop.pool.connection() as connection:
                 version = await self._version(connection)
                 if version is None:
-                    await _create_tables(connection, self.connection.schema_name)
-                elif version > SCHEMA_VERSION:
+                    await _create_tables(connection, self.connection.schema_name, self._tables)
+                elif version > self._tables.version:
                     raise SchemaError(
                         f"schema {self.connection.schema_name!r} has version {version} of the tables, this "
-                        f"locus-memory knows up to {SCHEMA_VERSION}: install a newer one"
+                        f"locus-memory knows up to {self._tables.version}: install a newer one"
                     )
             self._prepared = True
 
@@ -150,14 +186,14 @@ class Clients:
         return row[0] if row else None
 
 
-async def _create_tables(connection: InterruptibleConnection, schema: str) -> None:
+async def _create_tables(connection: InterruptibleConnection, schema: str, tables: Tables) -> None:
     async with connection.transaction():
         # IF NOT EXISTS alone is no protection: two sessions that create the same table at once collide.
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('locus-memory ' || %s, 0))", (schema,))
         found = await connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,))
         if found.rowcount == 0:
             await connection.execute(psycopg.sql.SQL("CREATE SCHEMA {}").format(psycopg.sql.Identifier(schema)))
-        for item in ddl(schema):
+        for item in tables.ddl(schema):
             await connection.execute(item.statement)
 
 

@@ -1,7 +1,8 @@
 """Tables of the PostgreSQL backend: the one source of their DDL, for the library and for the operator.
 
 `locus_threads` has a row per thread and namespace; its update on each save serialises the writers of a thread,
-and makes compare-and-set one statement. `locus_checkpoints` has a row per checkpoint. `locus_search` holds the
+and makes compare-and-set one statement. `locus_checkpoints` has a row per checkpoint, `locus_parts` what several of a
+thread's checkpoints share, `locus_writes` what tasks write before their step is done. `locus_search` holds the
 words of each thread's current state, brought up to date by the search itself, so that saves do not pay for it.
 """
 
@@ -58,6 +59,8 @@ def _identifiers(schema: str) -> dict[str, sql.Composable]:
         "version_table": sql.Identifier(schema, VERSION_TABLE),
         "threads": sql.Identifier(schema, "locus_threads"),
         "checkpoints": sql.Identifier(schema, "locus_checkpoints"),
+        "parts": sql.Identifier(schema, "locus_parts"),
+        "writes": sql.Identifier(schema, "locus_writes"),
         "search": sql.Identifier(schema, "locus_search"),
         "version": sql.Literal(SCHEMA_VERSION),
     }
@@ -89,6 +92,7 @@ _OBJECTS: Final[tuple[tuple[Literal["table", "index"], str, str], ...]] = (
             created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
             metadata jsonb NOT NULL,
             payload bytea NOT NULL,
+            parts text[] COLLATE "C" NOT NULL DEFAULT '{{}}',
             PRIMARY KEY (thread_key, sequence),
             UNIQUE (thread_key, checkpoint_id)
         );
@@ -104,6 +108,32 @@ _OBJECTS: Final[tuple[tuple[Literal["table", "index"], str, str], ...]] = (
         "index",
         "locus_checkpoints_created_at",
         "CREATE INDEX IF NOT EXISTS locus_checkpoints_created_at ON {checkpoints} USING brin (created_at)",
+    ),
+    (
+        "table",
+        "locus_parts",
+        """CREATE TABLE IF NOT EXISTS {parts} (
+            thread_key bigint NOT NULL REFERENCES {threads} ON DELETE CASCADE,
+            name text COLLATE "C" NOT NULL,
+            data bytea NOT NULL,
+            PRIMARY KEY (thread_key, name)
+        );
+        ALTER TABLE {parts} ALTER data SET STORAGE EXTERNAL""",
+    ),
+    (
+        "table",
+        "locus_writes",
+        """CREATE TABLE IF NOT EXISTS {writes} (
+            thread_key bigint NOT NULL REFERENCES {threads} ON DELETE CASCADE,
+            checkpoint_id text COLLATE "C" NOT NULL,
+            task_id text COLLATE "C" NOT NULL,
+            index integer NOT NULL,
+            channel text COLLATE "C" NOT NULL,
+            payload bytea NOT NULL,
+            task_path text COLLATE "C" NOT NULL,
+            PRIMARY KEY (thread_key, checkpoint_id, task_id, index)
+        );
+        ALTER TABLE {writes} ALTER payload SET STORAGE EXTERNAL""",
     ),
     (
         "table",

@@ -10,12 +10,15 @@ from typing import Final
 
 from psycopg import sql
 
+from locus_memory.backends import postgresql_history as history
+
 _SUMMARY: Final = "t.thread_id, c.checkpoint_id, c.metadata, c.created_at, t.namespace, c.parent_id"
 
 # The checkpoint that belongs to the thread row of the common table expression `thread`.
 _INSERT_CHECKPOINT: Final = """
-    INSERT INTO {checkpoints} (thread_key, sequence, checkpoint_id, parent_id, metadata, payload)
-    SELECT thread_key, last_sequence, latest_checkpoint, %(parent_id)s, %(metadata)s::jsonb, %(payload)s
+    INSERT INTO {checkpoints} (thread_key, sequence, checkpoint_id, parent_id, metadata, payload, created_at)
+    SELECT thread_key, last_sequence, latest_checkpoint, %(parent_id)s, %(metadata)s::jsonb, %(payload)s,
+        coalesce(%(created_at)s::timestamptz, clock_timestamp())
     FROM thread
     ON CONFLICT (thread_key, checkpoint_id) DO UPDATE SET
         sequence = excluded.sequence, parent_id = excluded.parent_id, metadata = excluded.metadata,
@@ -30,10 +33,13 @@ _TEXTS: Final = {
             RETURNING thread_key, last_sequence, latest_checkpoint
         )
         {insert_checkpoint}""",
+    # A thread that has pending writes alone has a row, too.
     "put_first": """WITH thread AS (
-            INSERT INTO {threads} (thread_id, namespace, last_sequence, latest_checkpoint)
+            INSERT INTO {threads} AS t (thread_id, namespace, last_sequence, latest_checkpoint)
             VALUES (%(thread_id)s, %(namespace)s, 1, %(checkpoint_id)s)
-            ON CONFLICT (thread_id, namespace) DO NOTHING
+            ON CONFLICT (thread_id, namespace) DO UPDATE SET
+                last_sequence = t.last_sequence + 1, latest_checkpoint = excluded.latest_checkpoint
+                WHERE t.latest_checkpoint = ''
             RETURNING thread_key, last_sequence, latest_checkpoint
         )
         {insert_checkpoint}""",
@@ -80,13 +86,27 @@ _TEXTS: Final = {
             INSERT INTO {threads} (thread_id, namespace, last_sequence, latest_checkpoint)
             SELECT %(destination)s, namespace, last_sequence, latest_checkpoint FROM source
             RETURNING thread_key, namespace
+        ), parts AS (
+            INSERT INTO {parts} (thread_key, name, data)
+            SELECT d.thread_key, p.name, p.data
+            FROM source s JOIN destination d USING (namespace) JOIN {parts} p ON p.thread_key = s.thread_key
+        ), writes AS (
+            INSERT INTO {writes} (thread_key, checkpoint_id, task_id, index, channel, payload, task_path)
+            SELECT d.thread_key, w.checkpoint_id, w.task_id, w.index, w.channel, w.payload, w.task_path
+            FROM source s JOIN destination d USING (namespace) JOIN {writes} w ON w.thread_key = s.thread_key
         )
-        INSERT INTO {checkpoints} (thread_key, sequence, checkpoint_id, parent_id, created_at, metadata, payload)
-        SELECT d.thread_key, c.sequence, c.checkpoint_id, c.parent_id, c.created_at, c.metadata, c.payload
+        INSERT INTO {checkpoints} (thread_key, sequence, checkpoint_id, parent_id, created_at, metadata, payload, parts)
+        SELECT d.thread_key, c.sequence, c.checkpoint_id, c.parent_id, c.created_at, c.metadata, c.payload, c.parts
         FROM source s JOIN destination d USING (namespace) JOIN {checkpoints} c ON c.thread_key = s.thread_key""",
     "thread_exists": "SELECT EXISTS (SELECT FROM {threads} WHERE thread_id = %(thread_id)s)",
-    "list_threads": """SELECT DISTINCT thread_id FROM {threads} WHERE thread_id LIKE %(pattern)s
+    "list_threads": """SELECT DISTINCT thread_id FROM {threads}
+        WHERE thread_id LIKE %(pattern)s AND latest_checkpoint <> ''
         ORDER BY thread_id LIMIT %(limit)s""",
+    "list_threads_after": """SELECT DISTINCT thread_id FROM {threads}
+        WHERE thread_id > %(after)s AND latest_checkpoint <> ''
+        ORDER BY thread_id LIMIT %(limit)s""",
+    "list_namespaces": """SELECT namespace FROM {threads}
+        WHERE thread_id = %(thread_id)s AND latest_checkpoint <> '' ORDER BY namespace""",
     "list_latest": """SELECT {summary}
         FROM {threads} t
         JOIN {checkpoints} c ON c.thread_key = t.thread_key AND c.checkpoint_id = t.latest_checkpoint
@@ -139,6 +159,14 @@ _TEXTS: Final = {
 }
 
 
+_PUTS: Final = ("put", "put_first", "put_next")
+_ALL_TEXTS: Final = {
+    **_TEXTS,
+    **history.TEXTS,
+    **{f"{name}_with_parts": _TEXTS[name].replace("{insert_checkpoint}", "{insert_with_parts}") for name in _PUTS},
+}
+
+
 class Statements:
     """The statements for one schema, by name, as text: composing them on each call would cost more than it seems."""
 
@@ -146,14 +174,21 @@ class Statements:
         identifiers: dict[str, sql.Composable] = {
             "threads": sql.Identifier(schema, "locus_threads"),
             "checkpoints": sql.Identifier(schema, "locus_checkpoints"),
+            "parts": sql.Identifier(schema, "locus_parts"),
+            "writes": sql.Identifier(schema, "locus_writes"),
             "search": sql.Identifier(schema, "locus_search"),
             "version_table": sql.Identifier(schema, "locus_schema"),
         }
         fragments: dict[str, sql.Composable] = identifiers | {
             "summary": sql.SQL(_SUMMARY),
             "insert_checkpoint": sql.SQL(_INSERT_CHECKPOINT).format(**identifiers),
+            "insert_with_parts": sql.SQL(history.INSERT_WITH_PARTS).format(**identifiers),
+            "insert_writes": sql.SQL(history.INSERT_WRITES).format(**identifiers),
         }
-        self._texts = {name: sql.SQL(text).format(**fragments).as_string().encode() for name, text in _TEXTS.items()}
+        fragments["select_complete"] = sql.SQL(history.SELECT_COMPLETE).format(**fragments)
+        self._texts = {
+            name: sql.SQL(text).format(**fragments).as_string().encode() for name, text in _ALL_TEXTS.items()
+        }
 
     def __getitem__(self, name: str) -> bytes:
         return self._texts[name]
