@@ -96,6 +96,10 @@ class _Save:
         outcome = await self._threads.bulk(self._lines(thread, manifest, created_at))
         self._is_written = True
         written, named = outcome
+        if not isinstance(written, Refusal) and written["_seq_no"] == 0:
+            # The first write to a shard: was it our index, or has the server just made one after a deletion?
+            self._client.forget_index()
+            await self._client.prepare()
         if isinstance(written, Refusal):
             if not isinstance(named, Refusal):
                 await self._take_back(thread, written_thread(manifest, named))
@@ -106,10 +110,6 @@ class _Save:
             await self._threads.discard(checkpoint.thread_id, [self._document])
             return self._missing_index(named)
         self._threads.remember(checkpoint.thread_id, written_thread(manifest, named), version)
-        if written["_seq_no"] == 0:
-            # The first write to a shard: was it our index, or has the server just made one after a deletion?
-            self._client.forget_index()
-            await self._client.prepare()
         return True, [*thread.manifest.dropped_by(manifest), *thread.leftovers]
 
     def _lines(self, thread: Thread, manifest: Manifest, created_at: int) -> list[bytes | dict[str, Any]]:

@@ -5,7 +5,8 @@ osmem shows writes to searches at once, takes any login and keywords of any leng
 * answers searches from a copy of each index, brought up to date only by a refresh; nothing refreshes by itself, which
   is the longest that a real server may take;
 * checks logins (HTTP Basic) and what their role permits, and has the endpoint that makes users;
-* refuses keywords over 32,766 bytes, strings over 50,000,000 characters, requests over 100 MiB, and hits beyond 10,000;
+* refuses keywords over 32,766 bytes, strings over 50,000,000 and names over 50,000 characters, requests over 100 MiB,
+  and hits beyond 10,000;
 * keeps a log of requests, closes connections, and fails requests on demand, below `/_front/`.
 
 It can be killed and paused without a loss, since the documents are in osmem; what is in here is made anew.
@@ -29,6 +30,7 @@ MAX_CONTENT_BYTES = 100 * 1024 * 1024
 MAX_KEYWORD_BYTES = 32_766
 MAX_RESULT_WINDOW = 10_000
 TOO_LONG_STRING = re.compile(rb'"[^"\\]{50000001,}')
+TOO_LONG_NAME = re.compile(rb'"[^"\\]{50001,}"\s*:')
 SEARCHABLE = "--searchable"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 READS = ("GET", "HEAD")
@@ -155,6 +157,8 @@ class Front:
         index, body = request.match_info["index"], await request.read()
         if len(body) > MAX_RESULT_WINDOW and TOO_LONG_STRING.search(body):
             return error(400, "x_content_parse_exception", "String length exceeds the maximum allowed (50000000)")
+        if len(body) > MAX_RESULT_WINDOW and TOO_LONG_NAME.search(body):
+            return error(400, "x_content_parse_exception", "Name length exceeds the maximum allowed (50000)")
         items = list(_bulk_items(body))
         refused = {number: await self.refusal(index, item[1]) for number, item in enumerate(items)}
         lines = [line for number, item in enumerate(items) if refused[number] is None for line in item[2]]

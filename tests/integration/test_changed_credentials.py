@@ -15,6 +15,7 @@ from locus_memory.backends.redis_keys import APPLICATION_COMMANDS, CONNECTION_CO
 from locus_memory.binding import DirectoryBinding
 from locus_memory.errors import AuthenticationError
 from locus_memory.opening import open_checkpointer
+from tests.servers.opensearch import OpenSearchServer
 from tests.servers.postgresql import Database
 from tests.servers.redis import RedisServer
 from tests.servers.redis_cluster import RedisCluster
@@ -135,8 +136,33 @@ def rotation_on_redis_sentinels(redis_sentinels: RedisSentinels, tmp_path: Path)
     redis_sentinels.reset()
 
 
+@pytest.fixture
+def rotation_on_opensearch(opensearch_server: OpenSearchServer, opensearch_index: str, tmp_path: Path) -> Rotation:
+    for login in ("old", "new"):
+        opensearch_server.add_user(login, "secret")
+    document: dict[str, object] = {
+        "version": 1,
+        "type": "opensearch",
+        "hosts": [opensearch_server.address],
+        "index_name": opensearch_index,
+        "username": "old",
+        "password": "secret",
+    }
+    return Rotation(
+        bound(tmp_path, document),
+        lambda: opensearch_server.delete_user("old"),
+        lambda: write(tmp_path, document | {"username": "new"}),
+    )
+
+
 @pytest.fixture(
-    params=["rotation_on_postgresql", "rotation_on_redis", "rotation_on_redis_cluster", "rotation_on_redis_sentinels"]
+    params=[
+        "rotation_on_postgresql",
+        "rotation_on_redis",
+        "rotation_on_redis_cluster",
+        "rotation_on_redis_sentinels",
+        "rotation_on_opensearch",
+    ]
 )
 def rotation(request: pytest.FixtureRequest) -> Rotation:
     found: Rotation = request.getfixturevalue(request.param)

@@ -43,7 +43,7 @@ class OsmemServer(Server):
         """Nothing: it keeps nothing on disk."""
 
     def _command(self) -> list[str]:
-        return [str(self._binary), "-addr", f"{self.host}:{self.port}", "-no-stdin-watch"]
+        return [str(self._binary), "-addr", f"{self.host}:{self.port}", "-no-stdin-watch", "-no-ja"]
 
     def _is_ready(self) -> bool:
         return _listens(self.pid) and bool(self.version)
