@@ -11,11 +11,13 @@ import pytest
 from psycopg import sql
 
 from locus_memory.adapter import StorageBackendAdapter
+from locus_memory.backends import oracle_checkpointer
 from locus_memory.backends.redis_keys import APPLICATION_COMMANDS, CONNECTION_COMMANDS, TOPOLOGY_COMMANDS, KeyLayout
 from locus_memory.binding import DirectoryBinding
 from locus_memory.errors import AuthenticationError
 from locus_memory.opening import open_checkpointer
 from tests.servers.opensearch import OpenSearchServer
+from tests.servers.oracle import EmulatedOracle, OracleStore, RealOracle
 from tests.servers.postgresql import Database
 from tests.servers.redis import RedisServer
 from tests.servers.redis_cluster import RedisCluster
@@ -155,8 +157,40 @@ def rotation_on_opensearch(opensearch_server: OpenSearchServer, opensearch_index
     )
 
 
+@pytest.fixture
+def rotation_on_oracle(
+    oracle_database: EmulatedOracle | RealOracle, oracle_store: OracleStore, tmp_path: Path
+) -> Rotation:
+    """The tables belong to a third login; both others have been granted the use of them, and nothing else."""
+    if isinstance(oracle_database, RealOracle):
+        pytest.skip("users of a real database are not a test's to create")
+    oracle, owner = oracle_database, oracle_store.user
+    asyncio.run(_create_tables(oracle_store))
+    (old, old_password), (new, new_password) = logins = [oracle.create_user() for _ in range(2)]
+    for login, _ in logins:
+        oracle.grant(owner, oracle_store.table_name, login)
+    document: dict[str, object] = {
+        "version": 1,
+        "type": "oracle",
+        "dsn": oracle_store.dsn,
+        "username": old,
+        "password": old_password,
+        "owner": owner,
+        "table_name": oracle_store.table_name,
+        "tables": "provisioned",
+    }
+    changed = document | {"username": new, "password": new_password}
+    return Rotation(bound(tmp_path, document), lambda: oracle.lock(old), lambda: write(tmp_path, changed))
+
+
+async def _create_tables(store: OracleStore) -> None:
+    async with oracle_checkpointer(**store.arguments()) as checkpointer:
+        await checkpointer.list_threads()
+
+
 @pytest.fixture(
     params=[
+        "rotation_on_oracle",
         "rotation_on_postgresql",
         "rotation_on_redis",
         "rotation_on_redis_cluster",

@@ -80,6 +80,24 @@ class EmulatedOracle:
         self.database.execute(sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(schema, sql.Identifier(name)))
         return name, password
 
+    def grant(self, owner: str, table_name: str, login: str) -> None:
+        """Grant a login what `ddl` says that it needs on a store of another owner."""
+        to = sql.Identifier(login)
+        self.database.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(owner.upper()), to))
+        for item in ddl(table_name, owner):
+            # What Oracle calls SELECT on a sequence is USAGE here.
+            privileges = ("USAGE",) if item.kind == "sequence" else item.privileges
+            if privileges:
+                what, name = sql.SQL(item.kind.upper()), sql.Identifier(owner.upper(), item.name)
+                granted = sql.SQL(", ".join(privileges))
+                self.database.execute(sql.SQL("GRANT {} ON {} {} TO {}").format(granted, what, name, to))
+
+    def lock(self, login: str) -> None:
+        """Lock an account, and throw out its sessions."""
+        self.database.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(login)))
+        ask = sql.SQL("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {}")
+        self.database.execute(ask.format(sql.Literal(login)))
+
     @contextmanager
     def store(self) -> Iterator[OracleStore]:
         """Lend an empty store."""
