@@ -123,6 +123,7 @@ class Clients:
     """Lends clients on the running event loop; makes missing tables first."""
 
     def __init__(self, connection: OracleConnection) -> None:
+        _check_no_login(connection.dsn)
         self.connection = connection
         self._names = Names(connection.table_name, connection.owner)
         self._statements = Statements(self._names)
@@ -155,6 +156,7 @@ class Clients:
     def use(self, connection: OracleConnection) -> None:
         """Go over to a document, if it is another one; each event loop does when it next wants a client."""
         if connection != self.connection:
+            _check_no_login(connection.dsn)
             self._names = Names(connection.table_name, connection.owner)
             self._statements = Statements(self._names)
             self.connection = connection
@@ -218,11 +220,8 @@ def connect_parameters(connection: OracleConnection) -> dict[str, Any]:
     """Return the arguments of `oracledb.connect_async`.
 
     Raises:
-        BindingError: The connect string holds a login, or the certificates are none.
+        BindingError: The certificates are none.
     """
-    if "@" in connection.dsn and not connection.dsn.lstrip().startswith("("):
-        # It is shown in messages and representations.
-        raise BindingError("dsn: write it without login; user and password are fields of their own")
     wallet = None if connection.wallet_location is None else str(Path(connection.wallet_location).expanduser())
     config_dir = None if connection.config_dir is None else str(Path(connection.config_dir).expanduser())
     parameters: dict[str, Any] = {
@@ -243,6 +242,12 @@ def connect_parameters(connection: OracleConnection) -> dict[str, Any]:
         "program": "locus-memory",
     }
     return {name: value for name, value in parameters.items() if value is not None}
+
+
+def _check_no_login(dsn: str) -> None:
+    if "@" in dsn and not dsn.lstrip().startswith("("):
+        # It is shown in messages and representations.
+        raise BindingError("dsn: write it without login; user and password have fields of their own")
 
 
 def _ssl_context(certificates: str, match_name: bool) -> ssl.SSLContext:

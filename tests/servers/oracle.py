@@ -98,6 +98,10 @@ class EmulatedOracle:
         ask = sql.SQL("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {}")
         self.database.execute(ask.format(sql.Literal(login)))
 
+    def unlock(self, login: str) -> None:
+        """Undo `lock`."""
+        self.database.execute(sql.SQL("ALTER ROLE {} LOGIN").format(sql.Identifier(login)))
+
     @contextmanager
     def store(self) -> Iterator[OracleStore]:
         """Lend an empty store."""
