@@ -9,17 +9,18 @@ import heapq
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from pydantic import JsonValue
 
 from locus_memory.checkpointer import UNCHECKED, Unchecked
-from locus_memory.errors import CheckpointConflictError, CorruptCheckpointError
+from locus_memory.errors import CheckpointConflictError, CorruptCheckpointError, MissingPartsError
 from locus_memory.metadata import matches
-from locus_memory.storage import CheckpointSummary, SearchHit
+from locus_memory.storage import CheckpointSummary, PendingWrite, SearchHit, StoredCheckpoint
 from locus_memory.text import words
 
 B = TypeVar("B")
@@ -33,20 +34,34 @@ class Entry(Generic[B]):
 
     summary: CheckpointSummary
     body: B
+    part_names: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class ThreadHistory(Generic[B]):
-    """All checkpoints of one thread: by namespace, then by checkpoint id in write order, oldest first."""
+    """All checkpoints of one thread: by namespace, then by checkpoint id in write order, oldest first.
+
+    Attributes:
+        parts: What checkpoints of a namespace share: by namespace, then by name.
+        writes: Pending writes: by namespace and checkpoint id, then by task and position.
+    """
 
     thread_id: str
     namespaces: dict[str, dict[str, Entry[B]]] = field(default_factory=dict)
+    parts: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    writes: dict[tuple[str, str], dict[tuple[str, int], PendingWrite]] = field(default_factory=dict)
 
-    def put(self, entry: Entry[B], expected_checkpoint_id: str | Unchecked | None = UNCHECKED) -> None:
+    def put(
+        self,
+        entry: Entry[B],
+        expected_checkpoint_id: str | Unchecked | None = UNCHECKED,
+        parts: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> None:
         """Make the entry the latest of its namespace, in place of one of the same id.
 
         Raises:
             CheckpointConflictError: The latest is not the expected one; nothing was changed.
+            MissingPartsError: A part is neither new nor there; nothing was changed.
         """
         if expected_checkpoint_id is not UNCHECKED:
             latest = self.get(None, entry.summary.namespace)
@@ -56,6 +71,14 @@ class ThreadHistory(Generic[B]):
                     f"thread {self.thread_id!r}: the latest checkpoint is {latest_id!r}, "
                     f"not {expected_checkpoint_id!r} as expected"
                 )
+        known = self.parts.get(entry.summary.namespace, {})
+        if not all(name in parts or name in known for name in entry.part_names):
+            raise MissingPartsError(
+                f"thread {self.thread_id!r}, checkpoint {entry.summary.checkpoint_id!r}: a part that it needs is not "
+                "there any more"
+            )
+        if parts:
+            self.parts[entry.summary.namespace] = {**parts, **known}
         entries = self.namespaces.setdefault(entry.summary.namespace, {})
         # Assigning to an existing key would keep its old place in the order.
         entries.pop(entry.summary.checkpoint_id, None)
@@ -66,6 +89,33 @@ class ThreadHistory(Generic[B]):
         if checkpoint_id is not None:
             return self.namespaces.get(namespace, {}).get(checkpoint_id)
         return next(self.newest_first(namespace), None)
+
+    def parts_of(self, entry: Entry[B]) -> dict[str, bytes]:
+        """Return the parts that a checkpoint needs.
+
+        Raises:
+            CorruptCheckpointError: One is missing.
+        """
+        known = self.parts.get(entry.summary.namespace, {})
+        try:
+            return {name: known[name] for name in entry.part_names}
+        except KeyError as error:
+            where = f"thread {self.thread_id!r}, checkpoint {entry.summary.checkpoint_id!r}"
+            raise CorruptCheckpointError(f"{where}: its part {error} is missing") from None
+
+    def put_writes(self, checkpoint_id: str, writes: Iterable[PendingWrite], namespace: str = "") -> None:
+        """Keep pending writes: the first at each position, but the last at a negative one."""
+        kept = self.writes.setdefault((namespace, checkpoint_id), {})
+        for write in writes:
+            if write.index < 0:
+                kept[write.task_id, write.index] = write
+            else:
+                kept.setdefault((write.task_id, write.index), write)
+
+    def writes_on(self, checkpoint_id: str, namespace: str = "") -> tuple[PendingWrite, ...]:
+        """Return the pending writes on top of a checkpoint, in their order."""
+        kept = self.writes.get((namespace, checkpoint_id), {})
+        return tuple(sorted(kept.values(), key=lambda write: write.order))
 
     def newest_first(self, namespace: str = "") -> Iterator[Entry[B]]:
         """Walk a namespace against the write order."""
@@ -78,7 +128,8 @@ class ThreadHistory(Generic[B]):
     def delete(self, checkpoint_id: str, namespace: str = "") -> bool:
         """Forget one checkpoint; tell whether it was there."""
         found = self.namespaces.get(namespace, {}).pop(checkpoint_id, None)
-        self._drop_empty_namespaces()
+        self.writes.pop((namespace, checkpoint_id), None)
+        self._drop_what_nothing_needs()
         return found is not None
 
     def delete_before(self, before: datetime) -> int:
@@ -86,18 +137,49 @@ class ThreadHistory(Generic[B]):
         expired = [entry.summary for entry in self.entries() if entry.summary.created_at < before]
         for summary in expired:
             del self.namespaces[summary.namespace][summary.checkpoint_id]
-        self._drop_empty_namespaces()
+            self.writes.pop((summary.namespace, summary.checkpoint_id), None)
+        self._drop_what_nothing_needs()
         return len(expired)
 
     def copy_to(self, thread_id: str) -> ThreadHistory[B]:
         """Return the same history under another thread id."""
         copy: ThreadHistory[B] = ThreadHistory(thread_id)
+        copy.parts = {namespace: dict(parts) for namespace, parts in self.parts.items()}
+        copy.writes = {place: dict(writes) for place, writes in self.writes.items()}
         for entry in self.entries():
             copy.put(replace(entry, summary=replace(entry.summary, thread_id=thread_id)))
         return copy
 
-    def _drop_empty_namespaces(self) -> None:
+    def _drop_what_nothing_needs(self) -> None:
         self.namespaces = {name: entries for name, entries in self.namespaces.items() if entries}
+        if not self.namespaces:
+            self.writes.clear()
+        for namespace, parts in list(self.parts.items()):
+            entries = self.namespaces.get(namespace, {}).values()
+            needed = {name for entry in entries for name in entry.part_names}
+            self.parts[namespace] = {name: part for name, part in parts.items() if name in needed}
+
+
+def complete(
+    history: ThreadHistory[B] | None,
+    checkpoint_ids: Sequence[str] | None,
+    namespace: str,
+    payload_of: Callable[[B], bytes],
+) -> list[StoredCheckpoint]:
+    """Return checkpoints with their parts and pending writes; see `StorageBackend.get_complete`."""
+    if history is None:
+        return []
+    wanted = [None] if checkpoint_ids is None else checkpoint_ids
+    entries = [entry for checkpoint_id in wanted if (entry := history.get(checkpoint_id, namespace))]
+    return [
+        StoredCheckpoint(
+            entry.summary,
+            payload_of(entry.body),
+            history.parts_of(entry),
+            history.writes_on(entry.summary.checkpoint_id, namespace),
+        )
+        for entry in entries
+    ]
 
 
 def find_by_metadata(
@@ -155,7 +237,7 @@ def first_matching(thread_ids: Iterable[str], pattern: str, limit: int) -> list[
 
 
 def next_after(thread_ids: Iterable[str], thread_id: str | None, limit: int) -> list[str]:
-    """Return at most `limit` of the ids that come behind one in the order of their UTF-8 bytes; None: the first ones."""
+    """Return at most `limit` of the ids behind one in the order of their UTF-8 bytes; None: the first ones."""
     behind = (each for each in thread_ids if thread_id is None or each.encode() > thread_id.encode())
     return heapq.nsmallest(limit, behind, key=str.encode)
 

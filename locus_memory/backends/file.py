@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,13 +15,22 @@ from typing import Final, TypeVar, Unpack
 from pydantic import JsonValue
 
 from locus_memory.adapter import AdapterOptions, StorageBackendAdapter
+from locus_memory.backends.file_diagnosis import diagnose_directory
 from locus_memory.backends.file_directory import ThreadDirectory
 from locus_memory.backends.file_document import CheckpointRecord
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
 from locus_memory.connection import FileConnection
+from locus_memory.diagnosis import Diagnosis
 from locus_memory.errors import CheckpointConflictError, InvalidArgumentError
-from locus_memory.history import Entry, ThreadHistory, find_by_metadata, first_matching, next_after, rank
-from locus_memory.storage import CheckpointSummary, NewCheckpoint, SearchHit, StorageBackend, StoredCheckpoint
+from locus_memory.history import Entry, ThreadHistory, complete, find_by_metadata, first_matching, next_after, rank
+from locus_memory.storage import (
+    CheckpointSummary,
+    NewCheckpoint,
+    PendingWrite,
+    SearchHit,
+    StorageBackend,
+    StoredCheckpoint,
+)
 
 T = TypeVar("T")
 
@@ -71,6 +80,26 @@ class FileBackend(StorageBackend):
         self, thread_id: str, checkpoint_id: str | None = None, *, namespace: str = ""
     ) -> StoredCheckpoint | None:
         return await self._read(lambda directory: _get(directory, thread_id, checkpoint_id, namespace))
+
+    async def get_complete(
+        self, thread_id: str, checkpoint_ids: Sequence[str] | None = None, *, namespace: str = ""
+    ) -> list[StoredCheckpoint]:
+        return await self._read(
+            lambda directory: complete(
+                directory.read(thread_id), checkpoint_ids, namespace, CheckpointRecord.payload_bytes
+            )
+        )
+
+    async def put_writes(
+        self, thread_id: str, checkpoint_id: str, writes: Sequence[PendingWrite], *, namespace: str = ""
+    ) -> None:
+        await self._write(
+            lambda directory: _put_writes(directory, thread_id, checkpoint_id, writes, namespace), thread_id
+        )
+
+    async def get_writes(self, thread_id: str, checkpoint_id: str, *, namespace: str = "") -> list[PendingWrite]:
+        history = await self._read(lambda directory: directory.read(thread_id))
+        return list(history.writes_on(checkpoint_id, namespace)) if history else []
 
     async def get_summary(
         self, thread_id: str, checkpoint_id: str | None = None, *, namespace: str = ""
@@ -131,6 +160,9 @@ class FileBackend(StorageBackend):
                 thread_id,
             )
         return deleted
+
+    async def diagnose(self) -> Diagnosis:
+        return await self._read(lambda directory: diagnose_directory(directory.path))
 
     @property
     def connection_version(self) -> int:
@@ -230,7 +262,8 @@ def _put(directory: ThreadDirectory, checkpoint: NewCheckpoint, expected: str | 
         namespace=checkpoint.namespace,
         parent_id=checkpoint.parent_id,
     )
-    history.put(Entry(summary, CheckpointRecord.of(summary, checkpoint.payload)), expected)
+    record = CheckpointRecord.of(summary, checkpoint.payload, checkpoint.part_names)
+    history.put(Entry(summary, record, checkpoint.part_names), expected, checkpoint.parts)
     directory.write(history)
 
 
@@ -240,6 +273,14 @@ def _get(
     history = directory.read(thread_id)
     entry = history.get(checkpoint_id, namespace) if history else None
     return StoredCheckpoint(entry.summary, entry.body.payload_bytes()) if entry else None
+
+
+def _put_writes(
+    directory: ThreadDirectory, thread_id: str, checkpoint_id: str, writes: Sequence[PendingWrite], namespace: str
+) -> None:
+    history = directory.read(thread_id) or ThreadHistory(thread_id)
+    history.put_writes(checkpoint_id, writes, namespace)
+    directory.write(history)
 
 
 def _delete_checkpoint(directory: ThreadDirectory, thread_id: str, checkpoint_id: str, namespace: str) -> bool:

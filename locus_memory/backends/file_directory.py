@@ -92,7 +92,7 @@ class ThreadDirectory:
         """
         path = self.path / file_name(history.thread_id)
         try:
-            if history.namespaces:
+            if history.namespaces or history.writes:
                 self._replace(path, document_text(history))
             else:
                 path.unlink(missing_ok=True)

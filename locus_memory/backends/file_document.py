@@ -9,6 +9,7 @@ so that a person can read it; any other payload, such as a compressed one, is ba
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 from urllib.parse import unquote
@@ -29,7 +30,7 @@ from locus_memory.codec import is_plain_json
 from locus_memory.connection import describe
 from locus_memory.errors import CorruptCheckpointError
 from locus_memory.history import Entry, ThreadHistory
-from locus_memory.storage import CheckpointSummary
+from locus_memory.storage import CheckpointSummary, PendingWrite
 
 SUFFIX: Final = ".json"
 
@@ -55,6 +56,7 @@ class CheckpointRecord(BaseModel):
     namespace: str = ""
     parent_id: str | None = None
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    part_names: tuple[str, ...] = ()
     codec: int | None = Field(default=None, ge=0, le=255)
     state: Any = None
     payload: Base64Bytes | None = None
@@ -67,12 +69,14 @@ class CheckpointRecord(BaseModel):
         return self
 
     @classmethod
-    def of(cls, summary: CheckpointSummary, payload: bytes) -> CheckpointRecord:
+    def of(cls, summary: CheckpointSummary, payload: bytes, part_names: tuple[str, ...] = ()) -> CheckpointRecord:
         """Describe a checkpoint, with its state embedded where that loses nothing."""
         fields: dict[str, Any] = {"checkpoint_id": summary.checkpoint_id, "created_at": summary.created_at}
         for name in ("namespace", "parent_id", "metadata"):
             if value := getattr(summary, name):
                 fields[name] = value
+        if part_names:
+            fields["part_names"] = part_names
         embeddable, state = _embeddable(payload)
         if embeddable:
             return cls.model_construct(**fields, codec=payload[0], state=state)
@@ -92,8 +96,32 @@ class CheckpointRecord(BaseModel):
         )
 
 
+class PartRecord(BaseModel):
+    """A part that checkpoints of a namespace share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    namespace: str
+    name: str
+    data: Base64Bytes
+
+
+class WriteRecord(BaseModel):
+    """A pending write, with the checkpoint that it is on top of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    namespace: str
+    checkpoint_id: str
+    task_id: str
+    index: int
+    channel: str
+    task_path: str
+    payload: Base64Bytes
+
+
 class ThreadDocument(BaseModel):
-    """The whole file."""
+    """The whole file; parts and writes stand in it only where there are any."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
@@ -101,6 +129,8 @@ class ThreadDocument(BaseModel):
     version: Literal[1] = 1
     thread_id: str
     checkpoints: list[CheckpointRecord]
+    parts: list[PartRecord] = Field(default_factory=list)
+    writes: list[WriteRecord] = Field(default_factory=list)
 
 
 def file_name(thread_id: str) -> str:
@@ -145,17 +175,37 @@ def read_document(path: Path, thread_id: str) -> ThreadHistory[CheckpointRecord]
         entries = namespaces.setdefault(record.namespace, {})
         if record.checkpoint_id in entries:
             raise CorruptCheckpointError(f"{path}: holds checkpoint {record.checkpoint_id!r} twice")
-        entries[record.checkpoint_id] = Entry(record.summary(thread_id), record)
-    return ThreadHistory(thread_id, namespaces)
+        entries[record.checkpoint_id] = Entry(record.summary(thread_id), record, record.part_names)
+    history = ThreadHistory(thread_id, namespaces)
+    for part in document.parts:
+        history.parts.setdefault(part.namespace, {})[part.name] = part.data
+    for each in document.writes:
+        write = PendingWrite(each.task_id, each.index, each.channel, each.payload, each.task_path)
+        history.put_writes(each.checkpoint_id, [write], each.namespace)
+    return history
 
 
 def document_text(history: ThreadHistory[CheckpointRecord]) -> bytes:
     """Write the document, indented for people and for `git diff`."""
+    # `Base64Bytes` encodes on serialising only what it decoded on validating, or what was never encoded.
+    more: dict[str, Any] = {
+        "parts": [
+            PartRecord.model_construct(namespace=namespace, name=name, data=data)
+            for namespace, parts in history.parts.items()
+            for name, data in parts.items()
+        ],
+        "writes": [
+            WriteRecord.model_construct(namespace=namespace, checkpoint_id=checkpoint_id, **asdict(write))
+            for (namespace, checkpoint_id), writes in history.writes.items()
+            for write in writes.values()
+        ],
+    }
     document = ThreadDocument.model_construct(
         format="locus-memory thread",
         version=1,
         thread_id=history.thread_id,
         checkpoints=[entry.body for entry in history.entries()],
+        **{name: records for name, records in more.items() if records},
     )
     return document.model_dump_json(indent=2, exclude_unset=True).encode()
 

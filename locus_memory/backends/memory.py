@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Unpack
@@ -15,9 +15,17 @@ from pydantic import JsonValue
 from locus_memory.adapter import AdapterOptions, StorageBackendAdapter
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
 from locus_memory.connection import MemoryConnection
+from locus_memory.diagnosis import Diagnosis, Finding, Level
 from locus_memory.errors import CheckpointConflictError
-from locus_memory.history import Entry, ThreadHistory, find_by_metadata, first_matching, next_after, rank
-from locus_memory.storage import CheckpointSummary, NewCheckpoint, SearchHit, StorageBackend, StoredCheckpoint
+from locus_memory.history import Entry, ThreadHistory, complete, find_by_metadata, first_matching, next_after, rank
+from locus_memory.storage import (
+    CheckpointSummary,
+    NewCheckpoint,
+    PendingWrite,
+    SearchHit,
+    StorageBackend,
+    StoredCheckpoint,
+)
 
 _CAPABILITIES = CheckpointerCapabilities(
     search=True,
@@ -58,7 +66,8 @@ class MemoryBackend(StorageBackend):
                 namespace=checkpoint.namespace,
                 parent_id=checkpoint.parent_id,
             )
-            history.put(Entry(summary, bytes(checkpoint.payload)), expected_checkpoint_id)
+            entry = Entry(summary, bytes(checkpoint.payload), checkpoint.part_names)
+            history.put(entry, expected_checkpoint_id, checkpoint.parts)
             self._histories[checkpoint.thread_id] = history
 
     async def get(
@@ -68,6 +77,25 @@ class MemoryBackend(StorageBackend):
             history = self._histories.get(thread_id)
             entry = history.get(checkpoint_id, namespace) if history else None
         return StoredCheckpoint(_detached(entry.summary), entry.body) if entry else None
+
+    async def get_complete(
+        self, thread_id: str, checkpoint_ids: Sequence[str] | None = None, *, namespace: str = ""
+    ) -> list[StoredCheckpoint]:
+        with self._lock:
+            found = complete(self._histories.get(thread_id), checkpoint_ids, namespace, bytes)
+        return [replace(stored, summary=_detached(stored.summary)) for stored in found]
+
+    async def put_writes(
+        self, thread_id: str, checkpoint_id: str, writes: Sequence[PendingWrite], *, namespace: str = ""
+    ) -> None:
+        with self._lock:
+            history = self._histories.setdefault(thread_id, ThreadHistory(thread_id))
+            history.put_writes(checkpoint_id, writes, namespace)
+
+    async def get_writes(self, thread_id: str, checkpoint_id: str, *, namespace: str = "") -> list[PendingWrite]:
+        with self._lock:
+            history = self._histories.get(thread_id)
+            return list(history.writes_on(checkpoint_id, namespace)) if history else []
 
     async def get_summary(
         self, thread_id: str, checkpoint_id: str | None = None, *, namespace: str = ""
@@ -104,7 +132,7 @@ class MemoryBackend(StorageBackend):
 
     async def list_threads(self, limit: int, pattern: str = "*") -> list[str]:
         with self._lock:
-            return first_matching(self._histories, pattern, limit)
+            return first_matching(self._threads(), pattern, limit)
 
     @property
     def transfers(self) -> bool:
@@ -112,7 +140,7 @@ class MemoryBackend(StorageBackend):
 
     async def list_threads_after(self, thread_id: str | None, limit: int) -> list[str]:
         with self._lock:
-            return next_after(self._histories, thread_id, limit)
+            return next_after(self._threads(), thread_id, limit)
 
     async def list_namespaces(self, thread_id: str) -> list[str]:
         with self._lock:
@@ -143,11 +171,27 @@ class MemoryBackend(StorageBackend):
                 self._drop_if_empty(thread_id)
             return deleted
 
+    async def diagnose(self) -> Diagnosis:
+        return Diagnosis(
+            findings=(
+                Finding(
+                    Level.WARNING,
+                    "memory",
+                    "everything is forgotten when the process ends, and no other process sees it",
+                    "bind a store that is not of type memory, unless this is a test",
+                ),
+            )
+        )
+
     async def close(self) -> None:
         """Do nothing: the data lives as long as the backend."""
 
     def __repr__(self) -> str:
         return "MemoryBackend()"
+
+    def _threads(self) -> Iterator[str]:
+        # One may have nothing but pending writes so far.
+        return (thread_id for thread_id, history in self._histories.items() if history.namespaces)
 
     def _drop_if_empty(self, thread_id: str) -> None:
         history = self._histories.get(thread_id)

@@ -8,9 +8,10 @@ from locus_memory.backends.file import FileCheckpointer
 from locus_memory.checkpointer import BaseCheckpointer, CheckpointerCapabilities
 from locus_memory.testing import StorageBackendContract
 from locus_memory.testing.base import Reopen
+from locus_memory.testing.history import HistoryTests
 
 
-class TestFileCheckpointer(StorageBackendContract):
+class TestFileCheckpointer(HistoryTests, StorageBackendContract):
     """Readable JSON, as by default."""
 
     capabilities = CheckpointerCapabilities(

@@ -5,9 +5,10 @@ import pytest
 from locus_memory.backends.memory import MemoryCheckpointer
 from locus_memory.checkpointer import CheckpointerCapabilities
 from locus_memory.testing import StorageBackendContract
+from locus_memory.testing.history import HistoryTests
 
 
-class TestMemoryCheckpointer(StorageBackendContract):
+class TestMemoryCheckpointer(HistoryTests, StorageBackendContract):
     """Everything but persistence."""
 
     capabilities = CheckpointerCapabilities(

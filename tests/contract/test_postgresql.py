@@ -10,10 +10,11 @@ from locus_memory.backends import postgresql_checkpointer
 from locus_memory.checkpointer import BaseCheckpointer, CheckpointerCapabilities
 from locus_memory.testing import StorageBackendContract
 from locus_memory.testing.base import Reopen
+from locus_memory.testing.history import HistoryTests
 from tests.servers.postgresql import Database, PostgreSQLServer, TLSPostgreSQLServer
 
 
-class TestPostgreSQLCheckpointer(StorageBackendContract):
+class TestPostgreSQLCheckpointer(HistoryTests, StorageBackendContract):
     """A schema for each test, in one database."""
 
     capabilities = CheckpointerCapabilities(
