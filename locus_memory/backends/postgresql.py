@@ -14,6 +14,7 @@ from locus_memory.backends.postgresql_history import part_parameters, parts_of, 
 from locus_memory.backends.postgresql_text import escape_like, load_json, load_text, store_json, store_text
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
 from locus_memory.connection import PostgreSQLConnection
+from locus_memory.diagnosis import Diagnosis
 from locus_memory.drivers import require
 from locus_memory.errors import CheckpointConflictError, CorruptCheckpointError, MissingPartsError
 from locus_memory.storage import (
@@ -222,6 +223,12 @@ class PostgreSQLBackend(StorageBackend):
             while count := await client.vacuum_batch(before, _VACUUM_THREADS):
                 deleted += count
         return deleted
+
+    async def diagnose(self) -> Diagnosis:
+        from locus_memory.backends.postgresql_diagnosis import diagnose
+
+        async with self._clients.bare_connection() as connection:
+            return await diagnose(connection, self._clients.connection)
 
     @property
     def connection_version(self) -> int:

@@ -140,6 +140,14 @@ class Clients:
             async with loop.pool.connection() as connection:
                 yield Client(connection, self._statements)
 
+    @asynccontextmanager
+    async def bare_connection(self) -> AsyncIterator[InterruptibleConnection]:
+        """Lend a connection for other statements than the named ones; makes no tables."""
+        loop = await self._loops.current()
+        with _translated(self.connection):
+            async with loop.pool.connection() as connection:
+                yield connection
+
     def use(self, connection: PostgreSQLConnection) -> None:
         """Go over to a document, if it is another one; each event loop does when it next wants a client."""
         if connection != self.connection:
