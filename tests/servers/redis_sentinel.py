@@ -80,9 +80,15 @@ class RedisSentinels(RedisGroup):
         named = [self.primary_of(each) for each in self.sentinels if each.running]
         return next(each for each in self.servers if each.port == max(set(named), key=named.count))
 
-    def promote(self, primary: Member) -> None:
-        """Let a replica take over from the primary, which hands over in an orderly way; wait until all know."""
-        self.sentinels[0].send("SENTINEL", "FAILOVER", NAME, "COORDINATED")
+    def promote(self, primary: Member, *, coordinated: bool = True) -> None:
+        """Let a replica take over from the primary, which hands over in an orderly way; wait until all know.
+
+        Args:
+            primary: that is replaced.
+            coordinated: whether it hands over; otherwise it goes on as a primary until it is told, seconds later.
+        """
+        options = ["COORDINATED"] if coordinated else []
+        self.sentinels[0].send("SENTINEL", "FAILOVER", NAME, *options)
         self.wait_until(
             lambda: all(self.primary_of(each) != primary.port for each in self.sentinels), "a replica takes over"
         )
