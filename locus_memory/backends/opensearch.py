@@ -105,6 +105,17 @@ class OpenSearchBackend(StorageBackend):
     async def list_threads(self, limit: int, pattern: str = "*") -> list[str]:
         return await self._queries.list_threads(limit, pattern)
 
+    @property
+    def transfers(self) -> bool:
+        return True
+
+    async def list_threads_after(self, thread_id: str | None, limit: int) -> list[str]:
+        return await self._queries.list_threads_after(thread_id, limit)
+
+    async def list_namespaces(self, thread_id: str) -> list[str]:
+        thread, _ = await self._threads.read(thread_id)
+        return sorted(thread.manifest.namespaces, key=str.encode)
+
     async def list_latest(self, limit: int) -> list[CheckpointSummary]:
         return await self._queries.list_latest(limit)
 

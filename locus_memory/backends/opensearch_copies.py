@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_json
 
 from locus_memory.backends.opensearch_errors import Refusal
-from locus_memory.backends.opensearch_layout import LARGE_BYTES, thread_key
+from locus_memory.backends.opensearch_layout import LARGE_BYTES, now, thread_key
 from locus_memory.backends.opensearch_manifest import Entry, Manifest
 from locus_memory.backends.opensearch_threads import Source, Thread, Threads, thread_lines, written_thread
 from locus_memory.errors import CheckpointConflictError, CorruptCheckpointError
@@ -97,7 +97,7 @@ def _lines(found: dict[str, Source], thread_id: str, names: dict[str, str]) -> l
     for document, source in found.items():
         name = names[document]
         lines.append({"index": {"_id": name, "routing": thread_key(thread_id)}})
-        lines.append(to_json({**source, "thread_id": thread_id, "document": name}))
+        lines.append(to_json({**source, "thread_id": thread_id, "document": name, "written_at": now()}))
     return lines
 
 

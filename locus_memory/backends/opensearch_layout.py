@@ -85,6 +85,7 @@ def index_body(*, shards: int | None = None, replicas: int | None = None) -> dic
                 "terms": {"type": "keyword", "doc_values": False},
                 "summary": kept_only,
                 "created_at": {"type": "long"},
+                "written_at": {"type": "long"},
                 "tokens": {"type": "keyword"},
                 "packed_terms": {"type": "binary"},
                 "payload": {"type": "binary"},
@@ -175,7 +176,8 @@ class Draft:
 
     def document(self, document: str, created_at: int) -> bytes:
         """Return the document as JSON."""
-        return b'%b,"document":"%b","created_at":%d}' % (self._head, document.encode(), created_at)
+        times = b'"created_at":%d,"written_at":%d' % (created_at, now())
+        return b'%b,"document":"%b",%b}' % (self._head, document.encode(), times)
 
 
 def encode_payload(payload: bytes) -> Iterator[bytes]:
@@ -216,6 +218,11 @@ def summary_of(source: Mapping[str, Any]) -> CheckpointSummary:
 def microseconds(moment: datetime) -> int:
     """Count the microseconds from 1970 to a moment."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def now() -> int:
+    """Return the microseconds from 1970 to now, by this machine's clock."""
+    return microseconds(datetime.now(UTC))
 
 
 def _terms_of(checkpoint: NewCheckpoint) -> list[str]:

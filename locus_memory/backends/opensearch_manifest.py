@@ -19,7 +19,7 @@ class Entry(NamedTuple):
     Attributes:
         checkpoint_id: Unique within its namespace.
         document: Id of the document that holds it; each write makes a new one.
-        created_at: Microseconds since 1970; grows strictly along a namespace.
+        created_at: Microseconds since 1970; grows along a namespace, but for checkpoints that came from elsewhere.
         size: Bytes of the payload.
     """
 

@@ -8,7 +8,7 @@ in real time. They page by what is sorted, never by offset: a server answers no 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +22,7 @@ from locus_memory.backends.opensearch_layout import (
     THREAD,
     metadata_token,
     microseconds,
+    now,
     search_term,
     summary_of,
 )
@@ -41,8 +42,8 @@ _MAX_TERMS: Final = 500
 _MAX_RANKED_TERMS: Final = 50
 """A query has at most 1,024 clauses by default (indices.query.bool.max_clause_count)."""
 
-_ORPHAN_AGE: Final = timedelta(hours=1)
-"""A document that no manifest names may be of a save under way, which takes no longer than its deadline."""
+_ORPHAN_AGE: Final = 3_600_000_000
+"""Microseconds. A document that no manifest names yet may be of a save under way; that ends with its deadline."""
 
 _IS_THREAD: Final[dict[str, Any]] = {"term": {"kind": THREAD}}
 _BY_THREAD: Final = [{"thread_id": "asc"}]
@@ -67,6 +68,17 @@ class Queries:
             names = [name for name in map(_thread_of, hits) if matches_pattern(name, pattern)]
             manifests = await self._threads.manifests(names)
             found += [name for name in names if manifests[name].namespaces]
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
+    async def list_threads_after(self, thread_id: str | None, limit: int) -> list[str]:
+        """See `StorageBackend.list_threads_after`."""
+        filters = [_IS_THREAD] if thread_id is None else [_IS_THREAD, {"range": {"thread_id": {"gt": thread_id}}}]
+        found: list[str] = []
+        async for hits in self._pages(filters, _BY_THREAD, min(limit, _PAGE)):
+            manifests = await self._manifests(hits)
+            found += [name for name in map(_thread_of, hits) if manifests[name].namespaces]
             if len(found) >= limit:
                 break
         return found[:limit]
@@ -119,7 +131,7 @@ class Queries:
             for thread_id in map(_thread_of, hits):
                 if (await self._threads.read(thread_id))[0].leftovers:
                     await self._threads.delete(thread_id)
-        await self._delete_orphans(min(moment, microseconds(datetime.now(UTC) - _ORPHAN_AGE)))
+        await self._delete_orphans(min(moment, now() - _ORPHAN_AGE))
         return deleted
 
     async def _expire(self, thread_id: str, moment: int) -> int:
@@ -135,8 +147,8 @@ class Queries:
         return len(documents)
 
     async def _delete_orphans(self, moment: int) -> None:
-        filters: list[dict[str, Any]] = [{"term": {"kind": CHECKPOINT}}, {"range": {"created_at": {"lt": moment}}}]
-        oldest_first = [{"created_at": "asc"}, {"document": "asc"}]
+        filters: list[dict[str, Any]] = [{"term": {"kind": CHECKPOINT}}, {"range": {"written_at": {"lt": moment}}}]
+        oldest_first = [{"written_at": "asc"}, {"document": "asc"}]
         async for hits in self._pages(filters, oldest_first, _PAGE, includes=["thread_id"]):
             manifests = await self._manifests(hits)
             orphans: dict[str, list[str]] = {}
@@ -169,7 +181,7 @@ class Queries:
         size: int,
         *,
         ranks: Sequence[dict[str, Any]] = (),
-        includes: Sequence[str] = ("thread_id", "latest_at"),
+        includes: Sequence[str] = ("thread_id", "document"),
         excludes: Sequence[str] = (),
     ) -> AsyncIterator[list[Hit]]:
         """Refresh the index, then search page by page."""
@@ -217,4 +229,4 @@ def _is_live(hit: Hit, manifests: Mapping[str, Manifest]) -> bool:
 
 def _is_current(hit: Hit, manifests: Mapping[str, Manifest]) -> bool:
     latest = manifests[_thread_of(hit)].latest()
-    return latest is not None and latest.created_at == hit["_source"]["latest_at"]
+    return latest is not None and latest.document == hit["_source"]["document"]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from locus_memory.backends.opensearch_errors import INDEX_MISSING, Refusal
-from locus_memory.backends.opensearch_layout import LARGE_BYTES, Draft, microseconds, thread_key
+from locus_memory.backends.opensearch_layout import LARGE_BYTES, Draft, microseconds, now, thread_key
 from locus_memory.backends.opensearch_manifest import Entry, Manifest
 from locus_memory.backends.opensearch_threads import Thread, Threads, manifest_fields, thread_lines, written_thread
 from locus_memory.checkpointer import UNCHECKED, Unchecked
@@ -87,9 +86,11 @@ class _Save:
         latest = thread.manifest.latest(checkpoint.namespace)
         if self._expected is not UNCHECKED and (latest.checkpoint_id if latest else None) != self._expected:
             return is_fresh, None
-        # Times follow the order of the writes, whatever the clocks of the writers say.
-        now = microseconds(datetime.now(UTC))
-        created_at = max(now, latest.created_at + 1) if latest else now
+        if checkpoint.created_at is not None:
+            created_at = microseconds(checkpoint.created_at)
+        else:
+            # Times follow the order of the writes, whatever the clocks of the writers say.
+            created_at = max(now(), latest.created_at + 1) if latest else now()
         entry = Entry(checkpoint.checkpoint_id, self._document, created_at, len(checkpoint.payload))
         manifest = thread.manifest.with_latest(entry, checkpoint.namespace)
         await self._client.prepare()

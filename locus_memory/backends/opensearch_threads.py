@@ -208,7 +208,7 @@ class Threads:
                 return is_fresh, thread
             if not thread.manifest.namespaces:
                 return is_fresh, None
-            fields: Source = {"kind": DELETED, "terms": [], "oldest_at": None, "latest_at": None}
+            fields: Source = {"kind": DELETED, "terms": [], "oldest_at": None, "latest_at": None, "document": None}
             answer = await self.bulk([{"update": {**_target(thread_id), **thread.condition}}, {"doc": fields}])
             if not self._is_written(answer[0]):
                 return False, None
@@ -285,6 +285,7 @@ def manifest_fields(manifest: Manifest) -> Source:
         "manifest": manifest.dump(),
         "oldest_at": min((entry.created_at for entry in manifest.entries()), default=None),
         "latest_at": latest.created_at if latest else None,
+        "document": latest.document if latest else None,
     }
 
 

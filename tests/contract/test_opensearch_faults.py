@@ -1,16 +1,15 @@
 """What OpenSearch and its clients get wrong elsewhere, each as a test."""
 
-import logging
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
-from types import SimpleNamespace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from locus_memory.adapter import StorageBackendAdapter
 from locus_memory.backends import opensearch_checkpointer, opensearch_queries, opensearch_saves
-from locus_memory.backends.opensearch_layout import index_body
+from locus_memory.backends.opensearch_copies import Copies
+from locus_memory.backends.opensearch_layout import index_body, microseconds
 from locus_memory.errors import (
     AuthenticationError,
     BackendUnavailableError,
@@ -23,8 +22,6 @@ from locus_memory.errors import (
 from locus_memory.retry import RetryPolicy
 from locus_memory.storage import NewCheckpoint
 from tests.servers.opensearch import OpenSearchServer
-from tests.servers.processes import free_port
-from tests.servers.tls import CertificateAuthority
 
 QUICK = RetryPolicy(deadline=1)
 STATE = {"messages": [{"role": "user", "content": "needle"}]}
@@ -191,9 +188,25 @@ async def test_vacuum_finishes_deletions_and_takes_what_no_manifest_names(
     assert await checkpointer.query_by_metadata("tag", "x") == []
     assert await checkpointer.vacuum(0) == 1  # the checkpoint; what is an orphan may yet be a save under way
     assert len(server.documents(opensearch_index)) == 1
-    monkeypatch.setattr(opensearch_queries, "_ORPHAN_AGE", timedelta(0))
+    monkeypatch.setattr(opensearch_queries, "_ORPHAN_AGE", 0)
     assert await checkpointer.vacuum(0) == 0
     assert server.documents(opensearch_index) == []
+
+
+async def test_vacuum_leaves_what_a_copy_under_way_has_written(
+    checkpointer: StorageBackendAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, long_ago, name = checkpointer.storage, datetime(2019, 1, 1, tzinfo=UTC), Copies._name
+    await storage.put(NewCheckpoint("t", "a", b"\x01{}", {}, created_at=long_ago))
+
+    async def vacuum_first(*arguments: Any) -> None:
+        assert await storage.vacuum(datetime(2020, 1, 1, tzinfo=UTC)) == 1
+        await name(*arguments)
+
+    monkeypatch.setattr(Copies, "_name", vacuum_first)
+    assert await checkpointer.copy_thread("t", "u")
+    assert await checkpointer.load("t") is None
+    assert await checkpointer.load("u") == {}
 
 
 async def _fail_second_bulk(server: OpenSearchServer, body: dict[str, Any]) -> None:
@@ -332,68 +345,8 @@ async def test_results_of_many_pages_are_whole_and_in_order(
 async def test_times_follow_the_order_of_writes_though_a_clock_goes_back(
     checkpointer: StorageBackendAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    years = iter((2030, 2020, 2020))
-    clock = SimpleNamespace(now=lambda zone: datetime(next(years), 1, 1, tzinfo=zone))
-    monkeypatch.setattr(opensearch_saves, "datetime", clock)
-    for checkpoint_id in "abc":
+    for checkpoint_id, year in (("a", 2030), ("b", 2020), ("c", 2020)):
+        moment = microseconds(datetime(year, 1, 1, tzinfo=UTC))
+        monkeypatch.setattr(opensearch_saves, "now", lambda moment=moment: moment)
         await checkpointer.save({}, "t", checkpoint_id, {"tag": "x"})
     assert [each["checkpoint_id"] for each in await checkpointer.query_by_metadata("tag", "x")] == ["c", "b", "a"]
-
-
-# Logins and hosts
-
-
-async def test_a_login_that_may_only_read_can_do_that(
-    settings: dict[str, Any], checkpointer: StorageBackendAdapter, server: OpenSearchServer
-) -> None:
-    await checkpointer.save(STATE, "t")
-    server.add_user("reader", "secret", "readall")
-    async with opensearch_checkpointer(**settings | {"username": "reader", "password": "secret"}) as reader:
-        assert await reader.load("t") == STATE
-        with pytest.raises(AuthenticationError, match="'reader' lacks a privilege"):
-            await reader.save({}, "t")
-
-
-async def test_a_wrong_password_is_an_error_that_does_not_show_it(settings: dict[str, Any]) -> None:
-    async with opensearch_checkpointer(**settings | {"password": "wrong-secret"}) as checkpointer:
-        with pytest.raises(AuthenticationError, match="'admin' is rejected") as caught:
-            await checkpointer.load("t")
-    assert "wrong-secret" not in f"{caught.value!r} {caught.value.__cause__!r}"
-
-
-async def test_another_host_answers_for_one_that_is_away(settings: dict[str, Any], server: OpenSearchServer) -> None:
-    hosts = [f"127.0.0.1:{free_port()}", {"host": server.host, "port": server.port}, f"127.0.0.1:{free_port()}"]
-    async with opensearch_checkpointer(**settings | {"hosts": hosts}) as checkpointer:
-        for number in range(6):
-            await checkpointer.save({"n": number}, "t", str(number))
-        assert await checkpointer.list_checkpoints("t", 10) == ["5", "4", "3", "2", "1", "0"]
-
-
-async def test_no_log_shows_states_or_passwords(
-    checkpointer: StorageBackendAdapter, server: OpenSearchServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    await checkpointer.save({"text": "haystack"}, "t", metadata={"tag": "visible"})
-    assert await checkpointer.search("haystack")
-    server.fail("_mget", "drop_before")
-    assert await checkpointer.load("t")
-    assert [word for word in ("haystack", "visible", server.password) if word in caplog.text] == []
-
-
-async def test_a_certificate_is_verified_unless_that_is_turned_off(
-    tls_opensearch_server: OpenSearchServer, opensearch_index: str
-) -> None:
-    settings: dict[str, Any] = {
-        "hosts": tls_opensearch_server.address.removeprefix("https://"),
-        "index_name": opensearch_index,
-        "username": "admin",
-        "password": tls_opensearch_server.password,
-    }
-    stranger = CertificateAuthority().certificate.decode()
-    async with opensearch_checkpointer(**settings, ca_certs=stranger, retry=QUICK) as checkpointer:
-        with pytest.raises(BackendUnavailableError, match="certificate verify failed"):
-            await checkpointer.save(STATE, "t")
-    async with opensearch_checkpointer(**settings, use_ssl=True, verify_certs=False) as checkpointer:
-        await checkpointer.save(STATE, "t")
-    async with opensearch_checkpointer(**settings, ca_certs=tls_opensearch_server.ca) as checkpointer:
-        assert await checkpointer.load("t") == STATE
