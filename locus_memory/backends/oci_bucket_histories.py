@@ -38,6 +38,7 @@ class History:
     def __init__(self, threads: Threads, head: Head, since: datetime) -> None:
         self._threads = threads
         self._since = since
+        self._pages: dict[str, list[Entry]] = {}
         self.head = head
 
     async def newest_first(self, namespace: str | None = None) -> AsyncIterator[Entry]:
@@ -139,7 +140,9 @@ class History:
         return Page.of(name, entries)
 
     async def _entries(self, page: Page) -> list[Entry]:
-        return await self._threads.page(self.head.thread_id, page)
+        if page.name not in self._pages:
+            self._pages[page.name] = await self._threads.page(self.head.thread_id, page)
+        return self._pages[page.name]
 
     async def _entries_left(self, page: Page) -> list[Entry]:
         try:

@@ -8,7 +8,9 @@
     DELETE /admin/faults
     GET    /admin/requests  counts of requests by kind;  DELETE sets them to zero
     POST   /admin/clock     {"advance_days": …} or {"advance_seconds": …}; then lifecycle policies are enforced
+    DELETE /admin/connections                                  closes them; returns how many there were
     PUT    /admin/settings  {"lifecycle_authorized": false}    as without the policy for the service's own principal
+    POST   /admin/copy      {"from": …, "to": …}               a bucket with its objects
     DELETE /admin/buckets   everything but keys and users
 
 "drop-before" closes the connection and does nothing; "drop-after" carries the request out and then does.
@@ -61,9 +63,11 @@ class Admin:
         self._token = token
         self._faults: list[Fault] = []
         self._requests: Counter[str] = Counter()
+        self._protocols: set[Any] = set()
 
-    def arrived(self, kind: str, name: str) -> Fault | None:
-        """Count a request, and return the fault that it meets."""
+    def arrived(self, kind: str, name: str, protocol: Any) -> Fault | None:
+        """Count a request and its connection, and return the fault that it meets."""
+        self._protocols = {each for each in self._protocols if each.transport is not None} | {protocol}
         self._requests[kind] += 1
         return next((fault for fault in self._faults if fault.strikes(kind, name)), None)
 
@@ -99,10 +103,29 @@ class Admin:
     def _delete_requests(self, body: dict[str, Any]) -> None:
         self._requests.clear()
 
+    def _delete_connections(self, body: dict[str, Any]) -> int:
+        transports = [each.transport for each in self._protocols if each.transport is not None]
+        self._protocols.clear()
+        for transport in transports:
+            transport.abort()
+        return len(transports)
+
     def _post_clock(self, body: dict[str, Any]) -> None:
         ahead = body.get("advance_seconds", 0) + 86_400 * body.get("advance_days", 0)
         self._storage.set("clock_ahead_seconds", self._storage.setting("clock_ahead_seconds", 0.0) + ahead)
         enforce(self._storage)
+
+    def _post_copy(self, body: dict[str, Any]) -> None:
+        bucket, copy = body["from"], body["to"]
+        columns = "name, etag, size, md5, created, modified, tier, headers, body"
+        with self._storage.transaction():
+            self._storage.changed(
+                "INSERT INTO buckets SELECT ?, details, policy, etag FROM buckets WHERE name = ?", copy, bucket
+            )
+            self._storage.changed(
+                f"INSERT INTO objects SELECT ?, {columns} FROM objects WHERE bucket = ?",  # noqa: S608 - from above
+                *(copy, bucket),
+            )
 
     def _put_settings(self, body: dict[str, Any]) -> None:
         for name, value in body.items():

@@ -75,7 +75,7 @@ class Service:
         raw_path, _, raw_query = request.raw_path.partition("?")
         kind, bucket, name = self._parse(raw_path)
         operation, level, carry_out = _OPERATIONS.get((request.method, kind), ("Unknown", "manage", _unknown))
-        fault = self._admin.arrived(operation, name)
+        fault = self._admin.arrived(operation, name, request.protocol)
         if fault is not None and (early := await _meet(fault)) is not None:
             return early
         headers = {key.lower(): value for key, value in request.headers.items()}
