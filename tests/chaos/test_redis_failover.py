@@ -1,12 +1,14 @@
 """A primary goes away for good under a saving agent, and one of its replicas takes over."""
 
 import asyncio
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from redis.crc import key_slot
 
+from locus_memory.backends import redis_discovery
 from locus_memory.backends.redis_keys import KeySpaces
 from locus_memory.binding import URLBinding
 from locus_memory.checkpointer import BaseCheckpointer
@@ -159,8 +161,10 @@ class TestSentinelFailover(Failovers):
         return group.primary
 
     async def test_an_idle_connection_is_not_made_anew_to_a_primary_that_was_replaced(
-        self, group: RedisSentinels, url: str
+        self, group: RedisSentinels, url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        # Asking the Sentinels every now and then is the other protection, which is to be no help here.
+        monkeypatch.setattr(redis_discovery, "_TRUSTED_SECONDS", math.inf)
         old = group.primary
         async with open_at(url) as checkpointer:
             await checkpointer.save({"n": 1}, THREAD)
@@ -171,3 +175,16 @@ class TestSentinelFailover(Failovers):
             await asyncio.to_thread(old.start)
             assert await asyncio.to_thread(old.role) == "master", "it was told already what it is now"
             assert await checkpointer.load(THREAD) == {"n": 2}
+
+    async def test_a_primary_that_was_replaced_while_it_lives_is_left_before_it_knows(
+        self, group: RedisSentinels, url: str
+    ) -> None:
+        old = group.primary
+        async with open_at(url) as checkpointer, open_at(url) as another:
+            await checkpointer.save({"n": 1}, THREAD)
+            await asyncio.to_thread(group.promote, old, coordinated=False)
+            await another.save({"n": 2}, THREAD)
+            async with asyncio.timeout(5):
+                while await checkpointer.load(THREAD) != {"n": 2}:  # noqa: ASYNC110 - nothing tells of it
+                    await asyncio.sleep(0.05)
+            assert await asyncio.to_thread(old.role) == "master", "it was told already what it is now"

@@ -66,6 +66,8 @@ class RedisSentinels(RedisGroup):
 
     def settle(self) -> None:
         """Wait until all servers run and have found their places again after a failover."""
+        # A failover that is not finished goes on at the one Sentinel that began it.
+        self.wait_until(lambda: all(map(self._is_complete, self.sentinels)), "the failover is finished")
         primary = self.primary
         for server in self.servers:
             if server is not primary and server.role() == "master":
