@@ -1,9 +1,4 @@
-"""State to bytes and back.
-
-A payload is one codec byte followed by JSON text in UTF-8, compressed with zstd when that pays, and encrypted when
-there is a key. The byte's low four bits name the encoding, its higher bits are flags; an unknown bit is an error, so
-later versions can add encodings that this one refuses rather than misreads.
-"""
+"""State to bytes and back: JSON text in the envelope that all payloads have."""
 
 from __future__ import annotations
 
@@ -12,38 +7,21 @@ import functools
 import importlib
 import importlib.util
 import inspect
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import zstandard
 from pydantic import BaseModel, JsonValue, TypeAdapter
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from locus_memory.encryption import EncryptionKeys, PayloadCipher, unknown_key
-from locus_memory.errors import CorruptCheckpointError, InvalidStateError, StateTooLargeError
-
-MAX_STATE_BYTES: Final = 256 * 1024 * 1024
-"""Largest state as JSON text, in bytes; bounds what a payload may decompress to."""
-
-COMPRESSION_THRESHOLD: Final = 1024
-"""States of fewer bytes are stored as they are: they fit a page or a packet anyway."""
-
-ZSTD_LEVEL: Final = 1
-"""Level 1: three to four times smaller for conversations, at 7 microseconds for 18 KB."""
+from locus_memory.encryption import EncryptionKeys
+from locus_memory.envelope import AGENT_STATE, Envelope, Kind
+from locus_memory.errors import CorruptCheckpointError, InvalidStateError
 
 _PADDING: Final = 56
 """pydantic writes up to 255 levels of nesting, but reads only 200: wrapped in so many lists while it is written, a
 state that could not be loaded again is refused when it is saved."""
 
-_ENCODING_MASK: Final = 0x0F
-_JSON: Final = 0x01
-_JSON_ZSTD: Final = 0x02
-_AGENT_STATE: Final = 0x10
-"""Flag: the state was locus-sdk's `AgentState`, which `load` returns again where locus-sdk is installed."""
 _AGENT_STATE_FIELDS: Final = {"run_id", "agent_id", "messages", "iteration", "max_iterations", "tool_executions"}
-_ENCRYPTED: Final = 0x20
-"""Flag: what follows the codec byte is encrypted; see `locus_memory.encryption`."""
 
 
 class AgentStateJson(dict[str, JsonValue]):
@@ -57,7 +35,7 @@ class StateCodec:
         state_type: What `decode` returns: a class with `from_checkpoint()`, a pydantic model, a dataclass, any
             type that pydantic can validate, or `dict`. By default, what was locus-sdk's `AgentState` is returned
             as such where locus-sdk is installed, and everything else as a `dict`.
-        compression: Compress states of `COMPRESSION_THRESHOLD` bytes and more.
+        compression: Compress states of 1 KiB and more.
         encryption_key: Encrypt; what is stored unencrypted can still be read.
 
     Raises:
@@ -68,19 +46,16 @@ class StateCodec:
         self, state_type: Any = None, *, compression: bool = True, encryption_key: EncryptionKeys | None = None
     ) -> None:
         self._state_type = state_type
-        self._compression = compression
-        self._cipher = None if encryption_key is None else PayloadCipher(encryption_key)
-        # zstd contexts are expensive to make and not safe to share between threads.
-        self._contexts = threading.local()
+        self.envelope = Envelope(compression=compression, encryption_key=encryption_key)
 
     @property
     def encrypts(self) -> bool:
         """Whether payloads are encrypted, so that their text must not be stored beside them."""
-        return bool(self._cipher)
+        return self.envelope.encrypts
 
     def refresh_keys(self) -> bool:
         """Ask for the encryption keys again; tell whether they have changed. May block."""
-        return self._cipher is not None and self._cipher.refresh()
+        return self.envelope.refresh_keys()
 
     def encode(self, state: Any) -> bytes:
         """Turn a state into a payload.
@@ -88,21 +63,9 @@ class StateCodec:
         Raises:
             InvalidStateError: The state is of no supported kind, or holds something that JSON in UTF-8 cannot
                 represent, such as a lone surrogate.
-            StateTooLargeError: Over `MAX_STATE_BYTES`.
+            StateTooLargeError: Over `locus_memory.envelope.MAX_STATE_BYTES`.
         """
-        text, flags = _to_json(state), _flags(state.__class__)
-        if len(text) > MAX_STATE_BYTES:
-            raise StateTooLargeError(
-                f"the state has {len(text):,} bytes as JSON, over the limit of {MAX_STATE_BYTES:,}"
-            )
-        if self._compression and len(text) >= COMPRESSION_THRESHOLD:
-            flags |= _JSON_ZSTD
-            text = self._compressor().compress(text)
-        else:
-            flags |= _JSON
-        if self._cipher:
-            return self._cipher.encrypt(bytes((flags | _ENCRYPTED,)), text)
-        return bytes((flags,)) + text
+        return self.envelope.seal(Kind.JSON, _to_json(state), _flags(state.__class__))
 
     def decode(self, payload: bytes) -> Any:
         """Turn a payload into a state of `state_type`.
@@ -111,10 +74,10 @@ class StateCodec:
             CorruptCheckpointError: The payload is damaged, was written by a newer version, or is no such state.
             UnknownEncryptionKeyError: It is encrypted with another key.
         """
-        flags, text = self._open(payload)
+        text, flags = self.envelope.open(Kind.JSON, payload)
         state_type = self._state_type
         if state_type is None:
-            state_type = (_agent_state_type() if flags & _AGENT_STATE else None) or dict
+            state_type = (_agent_state_type() if flags & AGENT_STATE else None) or dict
         try:
             return _reader(state_type)(text)
         except ValueError as error:
@@ -126,60 +89,12 @@ class StateCodec:
         Raises:
             CorruptCheckpointError: As for `decode`.
         """
-        _, text = self._open(payload)
+        text, _ = self.envelope.open(Kind.JSON, payload)
         try:
             value: JsonValue = from_json(text)
         except ValueError as error:
             raise CorruptCheckpointError(f"the stored state is no JSON: {error}") from error
         return value
-
-    def _open(self, payload: bytes) -> tuple[int, bytes]:
-        if not payload:
-            raise CorruptCheckpointError("the stored payload is empty")
-        encoding, flags = payload[0] & _ENCODING_MASK, payload[0] & ~_ENCODING_MASK
-        if encoding not in (_JSON, _JSON_ZSTD) or flags & ~(_AGENT_STATE | _ENCRYPTED):
-            raise CorruptCheckpointError(
-                f"the stored payload has the unknown codec byte 0x{payload[0]:02x}: "
-                "it is damaged, or was written by a newer version of locus-memory"
-            )
-        text = self._decrypt(payload) if flags & _ENCRYPTED else payload[1:]
-        return flags, text if encoding == _JSON else self._decompress(text)
-
-    def _decrypt(self, payload: bytes) -> bytes:
-        if self._cipher is None:
-            raise unknown_key(payload, 1)
-        return self._cipher.decrypt(payload, 1)
-
-    def _decompress(self, frame: bytes) -> bytes:
-        try:
-            # The frame carries its content size and a checksum; the size is checked before memory is taken.
-            if zstandard.frame_content_size(frame[:18]) > MAX_STATE_BYTES:
-                raise CorruptCheckpointError(f"the stored payload claims to hold over {MAX_STATE_BYTES:,} bytes")
-            return self._decompressor().decompress(frame, allow_extra_data=False)
-        except zstandard.ZstdError as error:
-            raise CorruptCheckpointError(f"the stored payload cannot be decompressed: {error}") from error
-
-    def _compressor(self) -> zstandard.ZstdCompressor:
-        context: zstandard.ZstdCompressor | None = getattr(self._contexts, "compressor", None)
-        if context is None:
-            context = self._contexts.compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True)
-        return context
-
-    def _decompressor(self) -> zstandard.ZstdDecompressor:
-        context: zstandard.ZstdDecompressor | None = getattr(self._contexts, "decompressor", None)
-        if context is None:
-            context = self._contexts.decompressor = zstandard.ZstdDecompressor()
-        return context
-
-
-def is_plain_json(payload: bytes) -> bool:
-    """Tell whether the payload, after its codec byte, is JSON text as it stands."""
-    return bool(payload) and payload[0] & ~_AGENT_STATE == _JSON
-
-
-def is_encrypted(payload: bytes) -> bool:
-    """Tell whether the payload can be read with its key only."""
-    return bool(payload) and bool(payload[0] & _ENCRYPTED)
 
 
 def plain_payload(text: bytes, *, agent_state: bool = False) -> bytes:
@@ -189,7 +104,7 @@ def plain_payload(text: bytes, *, agent_state: bool = False) -> bytes:
         text: A JSON object in UTF-8.
         agent_state: It is locus-sdk's `AgentState`.
     """
-    return bytes((_JSON | (_AGENT_STATE if agent_state else 0),)) + text
+    return bytes((Kind.JSON | (AGENT_STATE if agent_state else 0),)) + text
 
 
 def looks_like_agent_state(state: JsonValue) -> bool:
@@ -219,10 +134,10 @@ def _to_json(state: Any) -> bytes:
 @functools.cache
 def _flags(state_class: Any) -> int:
     if issubclass(state_class, AgentStateJson):
-        return _AGENT_STATE
+        return AGENT_STATE
     # Compared by name: the class is importable only where locus-sdk is installed.
     names = ((base.__module__, base.__name__) for base in getattr(state_class, "__mro__", ()))
-    return _AGENT_STATE if ("locus.core.state", "AgentState") in names else 0
+    return AGENT_STATE if ("locus.core.state", "AgentState") in names else 0
 
 
 # AgentState.to_checkpoint() is model_dump(mode="json"), and from_checkpoint() is model_validate(): pydantic does both

@@ -26,8 +26,8 @@ from pydantic import (
 )
 from pydantic_core import from_json, to_json
 
-from locus_memory.codec import is_plain_json
 from locus_memory.connection import describe
+from locus_memory.envelope import is_plain_json
 from locus_memory.errors import CorruptCheckpointError
 from locus_memory.history import Entry, ThreadHistory
 from locus_memory.storage import CheckpointSummary, PendingWrite

@@ -11,7 +11,6 @@ import typer
 from pydantic import JsonValue
 
 from locus_memory.adapter import StorageBackendAdapter
-from locus_memory.codec import is_encrypted
 from locus_memory.commands import options
 from locus_memory.commands.conversation import Turn, conversation
 from locus_memory.commands.exit_codes import ExitCode
@@ -19,6 +18,7 @@ from locus_memory.commands.output import Output, counted, shown_bytes, shown_tim
 from locus_memory.commands.running import Calls, Failure, run_on_store
 from locus_memory.commands.threads import not_found
 from locus_memory.commands.transfer_readers import complete
+from locus_memory.envelope import is_encrypted
 from locus_memory.errors import CorruptCheckpointError
 from locus_memory.storage import CheckpointSummary, StoredCheckpoint
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import zip_longest
 
-from locus_memory.codec import StateCodec, is_encrypted
+from locus_memory.codec import StateCodec
 from locus_memory.commands.running import Calls
 from locus_memory.commands.transfer_readers import Outline, Reader, StoreReader, keeps_history
 from locus_memory.commands.transfer_records import Fingerprint, digest, identity
+from locus_memory.envelope import is_encrypted
 from locus_memory.errors import (
     CheckpointConflictError,
     CorruptCheckpointError,

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from locus_memory.arguments import check_id, check_ids, checked_metadata, utf8_size
 from locus_memory.checkpointer import UNCHECKED
-from locus_memory.codec import is_encrypted
 from locus_memory.connection import describe
+from locus_memory.envelope import is_encrypted
 from locus_memory.errors import CapabilityNotSupportedError, InvalidArgumentError
 from locus_memory.server import models
 from locus_memory.server.answers import checkpoint_answer, errors, json_answer, summaries_answer

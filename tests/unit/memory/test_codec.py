@@ -15,8 +15,9 @@ from locus.core.messages import Message
 from locus.core.state import AgentState
 from pydantic import BaseModel
 
-from locus_memory import codec
-from locus_memory.codec import COMPRESSION_THRESHOLD, StateCodec, is_plain_json
+from locus_memory import envelope
+from locus_memory.codec import StateCodec
+from locus_memory.envelope import COMPRESSION_THRESHOLD, is_plain_json
 from locus_memory.errors import CorruptCheckpointError, InvalidStateError, StateTooLargeError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -192,14 +193,14 @@ def test_a_state_that_does_not_fit_its_type_is_an_error() -> None:
 
 
 def test_a_state_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codec, "MAX_STATE_BYTES", 1000)
+    monkeypatch.setattr(envelope, "MAX_STATE_BYTES", 1000)
     with pytest.raises(StateTooLargeError, match="1,000"):
         StateCodec().encode(LONG)
 
 
 def test_a_small_payload_that_claims_to_be_huge_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = b"\x02" + zstandard.ZstdCompressor().compress(b"0" * 100_000)
-    monkeypatch.setattr(codec, "MAX_STATE_BYTES", 1000)
+    monkeypatch.setattr(envelope, "MAX_STATE_BYTES", 1000)
     with pytest.raises(CorruptCheckpointError, match="over 1,000 bytes"):
         StateCodec().decode(bomb)
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from locus_memory.codec import StateCodec, is_plain_json
+from locus_memory.codec import StateCodec
 from locus_memory.encryption import PayloadCipher, key_id
+from locus_memory.envelope import is_plain_json
 from locus_memory.errors import CorruptCheckpointError, InvalidArgumentError, UnknownEncryptionKeyError
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
