@@ -33,7 +33,8 @@ def emulated(oracle_database: EmulatedOracle | RealOracle) -> EmulatedOracle:
 
 
 async def run(store: OracleStore, statement: str, **binds: Any) -> list[Any]:
-    """Run a statement of a user's own."""
+    """Run a statement of a user's own; `<t>` stands for the table's name."""
+    statement = statement.replace("<t>", store.table_name)
     arguments = {name: value for name, value in store.arguments().items() if name != "table_name"}
     connection = await oracledb.connect_async(**arguments)
     try:
@@ -51,7 +52,7 @@ async def test_the_empty_namespace_is_a_namespace_although_an_empty_string_is_nu
     await checkpointer.storage.put(NewCheckpoint("t", "c", b"2", {}, namespace="sub"))
     stored = [await checkpointer.storage.get("t", namespace=namespace) for namespace in ("", "sub")]
     assert [(each.summary.namespace, each.payload) for each in stored if each] == [("", b"1"), ("sub", b"2")]
-    rows = await run(oracle_store, f"SELECT t.namespace FROM {oracle_store.table_name}_threads t ORDER BY t.namespace")
+    rows = await run(oracle_store, "SELECT t.namespace FROM <t>_threads t ORDER BY t.namespace")
     assert [row[0] for row in rows] == [b"sub", None]
 
 
@@ -105,11 +106,10 @@ async def test_users_query_metadata_and_ids_with_sql_of_their_own(
 ) -> None:
     await checkpointer.save({}, "user/ä", "c1", {"tag": "näher", "n": 1})
     await checkpointer.save({}, "other", "c2", {"tag": "y"})
-    table = oracle_store.table_name
     rows = await run(
         oracle_store,
-        f"SELECT UTL_RAW.CAST_TO_VARCHAR2(t.thread_id), JSON_VALUE(c.metadata, '$.tag') FROM {table} c "
-        f"JOIN {table}_threads t ON t.thread_key = c.thread_key WHERE JSON_VALUE(c.metadata, '$.tag') = :tag",
+        "SELECT UTL_RAW.CAST_TO_VARCHAR2(t.thread_id), JSON_VALUE(c.metadata, '$.tag') FROM <t> c "
+        "JOIN <t>_threads t ON t.thread_key = c.thread_key WHERE JSON_VALUE(c.metadata, '$.tag') = :tag",
         tag="näher",
     )
     assert rows == [("user/ä", "näher")]
@@ -154,7 +154,7 @@ async def test_tables_of_a_later_version_are_refused(
     checkpointer: StorageBackendAdapter, oracle_store: OracleStore
 ) -> None:
     await checkpointer.save({}, "t")
-    await run(oracle_store, f"UPDATE {oracle_store.table_name}_schema SET version = 99")
+    await run(oracle_store, "UPDATE <t>_schema SET version = 99")
     async with oracle_checkpointer(**oracle_store.arguments()) as other:
         with pytest.raises(SchemaError, match="version 99"):
             await other.load("t")
@@ -184,17 +184,17 @@ async def test_a_cancelled_call_takes_its_connection_with_it(
     checkpointer: StorageBackendAdapter, oracle_store: OracleStore, emulated: EmulatedOracle
 ) -> None:
     await checkpointer.save({"n": 1}, "t")
-    async with oracle_checkpointer(**oracle_store.arguments()) as other:
-        async with other.storage._clients.client() as client:  # type: ignore[attr-defined]
-            # Its row is locked: the save waits on the server.
-            key = (await run(oracle_store, f"SELECT t.thread_key FROM {oracle_store.table_name}_threads t"))[0][0]
-            await client.lock("lock_thread", {"thread_key": key})
-            before = EmulatedConnection.open_connections
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.3):
-                    await checkpointer.storage.put(NewCheckpoint("t", "c", b"\x01{}", {}))
-            assert EmulatedConnection.open_connections == before - 1
-            await client.rollback()
+    [[key]] = await run(oracle_store, "SELECT t.thread_key FROM <t>_threads t")
+    other = oracle_checkpointer(**oracle_store.arguments())
+    async with other, other.storage._clients.client() as client:  # type: ignore[attr-defined]
+        # Its row is locked: the save waits on the server.
+        await client.lock("lock_thread", {"thread_key": key})
+        before = EmulatedConnection.open_connections
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await checkpointer.storage.put(NewCheckpoint("t", "c", b"\x01{}", {}))
+        assert EmulatedConnection.open_connections == before - 1
+        await client.rollback()
     await checkpointer.save({"n": 2}, "t", "after")
     assert (await checkpointer.list_checkpoints("t"))[0] == "after"
     assert await checkpointer.load("t") == {"n": 2}

@@ -51,7 +51,6 @@ _PATTERNS = {
     r"\bORDER\s+BY\b[^()]*\bFETCH\b[^()]*\bFOR\s+UPDATE\b|\b(DISTINCT|GROUP\s+BY)\b[\s\S]*\bFOR\s+UPDATE\b": (
         "ORA-02014: no FOR UPDATE with FETCH FIRST, DISTINCT or GROUP BY"
     ),
-    r"[^\x00-\x7f]": "non-ASCII text: another character set reads it otherwise",
 }
 # "limit" is a name as well: after a colon it is a bind.
 _BIND = re.compile(r"(?<!:):([A-Za-z]\w*)")
@@ -82,6 +81,8 @@ def _textual(statement: str) -> Iterator[str]:
     for pattern, complaint in _PATTERNS.items():
         if re.search(pattern, bare, re.IGNORECASE):
             yield complaint
+    if not statement.isascii():
+        yield "non-ASCII text: another character set reads it otherwise"
     if "''" in re.sub(r"'(?:[^']|'')+'", "x", statement):
         yield "'' is NULL: a comparison with it is never true"
 

@@ -124,7 +124,7 @@ async def test_the_server_s_certificate_is_verified(
 ) -> None:
     server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     server_side.load_cert_chain(*certificate_authority.issue_server().write(tmp_path, "server"))
-    ours, another = certificate_authority.certificate, CertificateAuthority("Another").certificate
+    ours, another = (each.certificate.decode() for each in (certificate_authority, CertificateAuthority("Another")))
     async with listener(silent, server_side) as dsn:
         async with opened(f"tcps://{dsn}".replace("127.0.0.1", "localhost"), ca=another) as checkpointer:
             with pytest.raises(BackendUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
