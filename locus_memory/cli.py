@@ -17,6 +17,9 @@ except MissingDriverError as error:
 
 import typer
 
+from locus_memory.commands.application import main as run_application
+from locus_memory.commands.application import register
+
 if TYPE_CHECKING:
     from locus_memory.adapter import StorageBackendAdapter
     from locus_memory.server.tokens import Tokens
@@ -36,10 +39,7 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _commands() -> None:
-    # Makes typer take the name of a command although there is one only.
-    pass
+register(app)
 
 
 @app.command()
@@ -128,7 +128,7 @@ def _checkpointer(store: str | None, url: str | None, request_timeout: float) ->
 def main() -> None:
     """Run the command; errors of ours are one line each."""
     try:
-        app()
+        run_application(app)
     except CheckpointError as error:
         typer.echo(f"locus-memory: {error}", err=True)
         sys.exit(EXIT_USAGE)

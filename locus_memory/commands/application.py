@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from typing import Any, Final
@@ -22,6 +21,8 @@ from locus_memory.commands.doctor import doctor_command
 from locus_memory.commands.exit_codes import EPILOG, ExitCode
 from locus_memory.commands.exporting import export_command, import_command
 from locus_memory.commands.migrating import migrate_command
+from locus_memory.commands.output import Output
+from locus_memory.commands.running import report
 from locus_memory.commands.show import show_command
 from locus_memory.commands.threads import copy_command, delete_command, threads_command, vacuum_command
 
@@ -72,8 +73,7 @@ def main(app: typer.Typer | None = None) -> None:
         code = (app or make_app())(standalone_mode=False)
     except USAGE_ERROR as error:
         if "--json" in sys.argv:
-            document = {"name": "usage", "message": error.format_message(), "exit_code": int(ExitCode.USAGE)}
-            sys.stdout.write(json.dumps({"error": document}) + "\n")
+            report(Output(as_json=True), ExitCode.USAGE, "usage", error.format_message())
         else:
             error.show()
         sys.exit(ExitCode.USAGE)

@@ -8,7 +8,6 @@ import random
 import secrets
 import statistics
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Annotated, Any, Final
 
@@ -16,6 +15,7 @@ import typer
 
 from locus_memory.adapter import StorageBackendAdapter
 from locus_memory.commands import options
+from locus_memory.commands.documents import BenchDocument, Measurement
 from locus_memory.commands.output import Output, counted, shown_bytes
 from locus_memory.commands.running import run_on_store
 
@@ -25,18 +25,6 @@ PREFIX: Final = "locus-memory-bench-"
 _WORDS: Final = 2_000
 _KEPT: Final = 20
 """Checkpoint ids that a thread's saves take turns in: a benchmark must not measure how long its history became."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Times of one operation; milliseconds, and calls a second of all clients together."""
-
-    operation: str
-    clients: int
-    calls: int
-    p50_ms: float
-    p99_ms: float
-    per_second: float
 
 
 def bench_command(
@@ -104,7 +92,7 @@ def _loading(checkpointer: StorageBackendAdapter) -> _Operation:
 
 async def _measure(
     name: str, operation: Callable[[str, int], Awaitable[Any]], threads: list[str], seconds: float
-) -> Measured:
+) -> Measurement:
     times: list[float] = []
     started = perf_counter()
 
@@ -119,7 +107,7 @@ async def _measure(
     await asyncio.gather(*map(client, threads))
     elapsed = perf_counter() - started
     hundredths = statistics.quantiles(times, n=100, method="inclusive") if len(times) > 1 else times * 99
-    return Measured(
+    return Measurement(
         operation=name,
         clients=len(threads),
         calls=len(times),
@@ -129,10 +117,10 @@ async def _measure(
     )
 
 
-def _report(output: Output, checkpointer: StorageBackendAdapter, size: int, results: list[Measured]) -> None:
+def _report(output: Output, checkpointer: StorageBackendAdapter, size: int, results: list[Measurement]) -> None:
     if output.as_json:
         store = repr(checkpointer.storage)
-        output.document({"store": store, "state_bytes": size, "measured": [asdict(each) for each in results]})
+        output.document(BenchDocument(store=store, state_bytes=size, measured=results))
         return
     output.line(f"{checkpointer.storage!r}, states of {shown_bytes(size)} as JSON", style="bold")
     output.table(

@@ -10,6 +10,7 @@ import typer
 
 from locus_memory.adapter import StorageBackendAdapter
 from locus_memory.commands import options
+from locus_memory.commands.documents import BindingFound, DoctorDocument, FindingDocument
 from locus_memory.commands.exit_codes import ExitCode, exit_code_of
 from locus_memory.commands.output import Output
 from locus_memory.commands.probe import Probe
@@ -148,17 +149,17 @@ def _general_findings(checkpointer: StorageBackendAdapter) -> list[Finding]:
     ]
 
 
-def _documented(report: Report, code: ExitCode) -> dict[str, Any]:
-    return {
-        "ok": code is ExitCode.OK,
-        "exit_code": int(code),
-        "binding": {"found": report.found, "type": report.kind, "looked_at": dict(report.looked_at)},
-        "backend": report.backend,
-        "facts": report.facts,
-        "capabilities": report.capabilities,
-        "latency_ms": report.latency_ms,
-        "findings": [asdict(finding) for finding in report.findings],
-    }
+def _documented(report: Report, code: ExitCode) -> DoctorDocument:
+    return DoctorDocument(
+        ok=code is ExitCode.OK,
+        exit_code=code,
+        binding=BindingFound(found=report.found, type=report.kind, looked_at=dict(report.looked_at)),
+        backend=report.backend,
+        facts=report.facts,
+        capabilities=report.capabilities,
+        latency_ms=report.latency_ms,
+        findings=[FindingDocument(**asdict(finding)) for finding in report.findings],
+    )
 
 
 def _show(output: Output, report: Report, code: ExitCode) -> None:

@@ -9,12 +9,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated
 
 import typer
 
 from locus_memory.adapter import StorageBackendAdapter
 from locus_memory.commands import options
+from locus_memory.commands.documents import ExportDocument, ImportDocument, reasons_listed
 from locus_memory.commands.exit_codes import ExitCode
 from locus_memory.commands.export_format import Header, LineWriter, Trailer
 from locus_memory.commands.export_reader import ExportFile, partial_path
@@ -57,7 +58,7 @@ def export_command(
         if file == _STANDARD:
             output.note(f"exported {_counts(trailer)}")
         elif as_json:
-            output.document({"file": str(file), **trailer.model_dump(exclude={"record"})})
+            output.document(ExportDocument(file=str(file), **trailer.model_dump(exclude={"record"})))
         else:
             output.line(f"exported {_counts(trailer)} to {file}")
 
@@ -194,15 +195,16 @@ async def _refuse_conflicts(exported: ExportFile, transfer: Transfer) -> None:
 
 
 def _report_import(output: Output, tally: Tally, on_conflict: OnConflict) -> None:
-    result: dict[str, Any] = {
-        "threads": tally.threads,
-        "checkpoints_written": tally.written,
-        "checkpoints_present": tally.present,
-        "threads_replaced": tally.replaced,
-        "conflicts": [{"thread_id": thread, "reason": reason} for thread, reason in tally.conflicts.items()],
-    }
     if output.as_json:
-        output.document(result)
+        output.document(
+            ImportDocument(
+                threads=tally.threads,
+                checkpoints_written=tally.written,
+                checkpoints_present=tally.present,
+                threads_replaced=tally.replaced,
+                conflicts=reasons_listed(tally.conflicts),
+            )
+        )
     else:
         output.line(
             f"imported {counted(tally.written, 'checkpoint')} of {counted(tally.threads, 'thread')}; "

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from locus_memory.adapter import StorageBackendAdapter
 from locus_memory.commands import options
+from locus_memory.commands.documents import Copied, MigrateDocument, Side, reasons_listed
 from locus_memory.commands.exit_codes import ExitCode
 from locus_memory.commands.output import Output, counted
 from locus_memory.commands.running import Calls, run
@@ -104,7 +105,7 @@ def _report(output: Output, sides: dict[str, str], tally: Tally | None, verifica
     same = not verification.differences
     conflicts = tally.conflicts if tally else {}
     if output.as_json:
-        output.document({**sides, "same": same, **_documented(tally, verification)})
+        output.document(_documented(sides, tally, verification))
     else:
         if tally:
             output.line(
@@ -129,27 +130,22 @@ def _report(output: Output, sides: dict[str, str], tally: Tally | None, verifica
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _documented(tally: Tally | None, verification: Verification) -> dict[str, Any]:
-    return {
-        "copied": None
-        if tally is None
-        else {
-            "threads": tally.threads,
-            "checkpoints_written": tally.written,
-            "checkpoints_present": tally.present,
-            "conflicts": _listed(tally.conflicts),
-        },
-        "compared": {
-            "threads": verification.threads,
-            "source": {"checkpoints": verification.source.checkpoints, "sha256": str(verification.source)},
-            "destination": {
-                "checkpoints": verification.destination.checkpoints,
-                "sha256": str(verification.destination),
-            },
-            "differences": _listed(verification.differences),
-        },
-    }
-
-
-def _listed(reasons: dict[str, str]) -> list[dict[str, str]]:
-    return [{"thread_id": thread_id, "reason": reason} for thread_id, reason in reasons.items()]
+def _documented(sides: dict[str, str], tally: Tally | None, verification: Verification) -> MigrateDocument:
+    copied = tally and Copied(
+        threads=tally.threads,
+        checkpoints_written=tally.written,
+        checkpoints_present=tally.present,
+        conflicts=reasons_listed(tally.conflicts),
+    )
+    source, destination = (
+        Side(store=sides[name], checkpoints=fingerprint.checkpoints, sha256=str(fingerprint))
+        for name, fingerprint in (("source", verification.source), ("destination", verification.destination))
+    )
+    return MigrateDocument(
+        same=not verification.differences,
+        threads=verification.threads,
+        source=source,
+        destination=destination,
+        copied=copied,
+        differences=reasons_listed(verification.differences),
+    )

@@ -15,6 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from locus_memory.commands.documents import Document
+
 _WIDE: Final = 100_000
 """Columns where nobody looks at a terminal: lines that are cut or folded would be of no use to other programs."""
 
@@ -34,9 +36,9 @@ class Output:
         self._console = Console(width=width, markup=False, highlight=False, emoji=False, soft_wrap=True)
         self._errors = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
-    def document(self, value: Mapping[str, Any]) -> None:
+    def document(self, document: Document) -> None:
         """Print the command's JSON document."""
-        sys.stdout.write(json.dumps(value, ensure_ascii=True, default=_json_default) + "\n")
+        sys.stdout.write(json.dumps(document.model_dump(mode="json"), ensure_ascii=True) + "\n")
         sys.stdout.flush()
 
     def line(self, text: str = "", style: str | None = None) -> None:
@@ -144,9 +146,3 @@ def _fact(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value)) or "none"
     return "none" if value is None else str(value)
-
-
-def _json_default(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    raise TypeError(f"{type(value).__name__} is no JSON")

@@ -8,11 +8,12 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import typer
 
 from locus_memory.adapter import StorageBackendAdapter
+from locus_memory.commands.documents import ErrorDocument, Failed
 from locus_memory.commands.exit_codes import ExitCode, exit_code_of
 from locus_memory.commands.output import Output, printable
 from locus_memory.commands.targets import find_target, shows_password
@@ -30,12 +31,11 @@ class Failure(Exception):  # noqa: N818 - no error: what a command found
         code: What the process ends with.
         name: Stable name for programs.
         message: For people.
-        result: JSON document to print instead of the bare error.
     """
 
-    def __init__(self, code: ExitCode, name: str, message: str, result: dict[str, Any] | None = None) -> None:
+    def __init__(self, code: ExitCode, name: str, message: str) -> None:
         super().__init__(message)
-        self.code, self.name, self.message, self.result = code, name, message, result
+        self.code, self.name, self.message = code, name, message
 
 
 def run(
@@ -69,10 +69,7 @@ def run(
         report(output, code, "interrupted", "stopped before the end")
     except Failure as failure:
         code = failure.code
-        if failure.result is not None and as_json:
-            output.document(failure.result)
-        else:
-            report(output, code, failure.name, failure.message)
+        report(output, code, failure.name, failure.message)
     except CheckpointError as error:
         code = exit_code_of(error)
         report(output, code, type(error).__name__, str(error))
@@ -87,7 +84,7 @@ def run(
 def report(output: Output, code: ExitCode, name: str, message: str) -> None:
     """Print an error as the caller wants it."""
     if output.as_json:
-        output.document({"error": {"name": name, "message": message, "exit_code": int(code)}})
+        output.document(ErrorDocument(error=Failed(name=name, message=message, exit_code=code)))
     else:
         output.error(message)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pydantic import JsonValue
@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from locus_memory.adapter import StorageBackendAdapter
 from locus_memory.commands import options
 from locus_memory.commands.conversation import Turn, conversation
+from locus_memory.commands.documents import DescribedCheckpoint, HistoryDocument, ShowDocument
 from locus_memory.commands.exit_codes import ExitCode
 from locus_memory.commands.output import Output, counted, shown_bytes, shown_time
 from locus_memory.commands.running import Calls, Failure, run_on_store
@@ -56,7 +57,7 @@ def show_command(
         if raw:
             sys.stdout.write(json.dumps(state, ensure_ascii=True) + "\n")
         elif output.as_json:
-            output.document({**_described(stored), "state": state})
+            output.document(ShowDocument(checkpoint=_described(stored), state=state))
         else:
             _show_checkpoint(output, stored, state)
 
@@ -73,23 +74,23 @@ async def _show_history(output: Output, calls: Calls, thread: str, namespace: st
     if not summaries:
         raise not_found(thread)
     more, summaries = len(summaries) > limit, summaries[:limit]
-    rows = []
+    rows: list[DescribedCheckpoint] = []
     for summary in summaries:
         # One at a time: only the sizes are kept.
         rows += [_described(stored) for stored in await _one(calls, summary)]
     if output.as_json:
-        output.document({"thread_id": thread, "namespace": namespace, "checkpoints": rows, "more": more})
+        output.document(HistoryDocument(thread_id=thread, namespace=namespace, checkpoints=rows, more=more))
         return
     output.table(
         ("checkpoint", "saved (UTC)", "size", "parent", "writes", "metadata"),
         [
             (
-                row["checkpoint_id"],
-                shown_time(row["created_at"]),
-                shown_bytes(row["payload_bytes"] + row["part_bytes"]),
-                row["parent_id"] or "-",
-                row["pending_writes"],
-                row["metadata"] or "",
+                row.checkpoint_id,
+                shown_time(row.created_at),
+                shown_bytes(row.payload_bytes + row.part_bytes),
+                row.parent_id or "-",
+                row.pending_writes,
+                row.metadata or "",
             )
             for row in rows
         ],
@@ -110,24 +111,23 @@ def _decoded(checkpointer: StorageBackendAdapter, stored: StoredCheckpoint) -> J
     try:
         return checkpointer.codec.decode_json(stored.payload)
     except CorruptCheckpointError as error:
-        described = {**_described(stored), "error": {"name": type(error).__name__, "message": str(error)}}
-        raise Failure(ExitCode.FAILED, type(error).__name__, f"{where}: {error}", described) from error
+        raise Failure(ExitCode.FAILED, type(error).__name__, f"{where}: {error}") from error
 
 
-def _described(stored: StoredCheckpoint) -> dict[str, Any]:
+def _described(stored: StoredCheckpoint) -> DescribedCheckpoint:
     summary = stored.summary
-    return {
-        "thread_id": summary.thread_id,
-        "namespace": summary.namespace,
-        "checkpoint_id": summary.checkpoint_id,
-        "parent_id": summary.parent_id,
-        "created_at": summary.created_at,
-        "metadata": summary.metadata,
-        "payload_bytes": len(stored.payload),
-        "part_bytes": sum(map(len, stored.parts.values())),
-        "pending_writes": len(stored.writes),
-        "encrypted": is_encrypted(stored.payload),
-    }
+    return DescribedCheckpoint(
+        thread_id=summary.thread_id,
+        namespace=summary.namespace,
+        checkpoint_id=summary.checkpoint_id,
+        parent_id=summary.parent_id,
+        created_at=summary.created_at,
+        metadata=summary.metadata,
+        payload_bytes=len(stored.payload),
+        part_bytes=sum(map(len, stored.parts.values())),
+        pending_writes=len(stored.writes),
+        encrypted=is_encrypted(stored.payload),
+    )
 
 
 def _show_checkpoint(output: Output, stored: StoredCheckpoint, state: JsonValue) -> None:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from locus_memory.adapter import StorageBackendAdapter
 from locus_memory.commands import options
+from locus_memory.commands.documents import (
+    CopyDocument,
+    DeleteDocument,
+    LatestCheckpoint,
+    ListedThread,
+    ThreadsDocument,
+    VacuumDocument,
+)
 from locus_memory.commands.exit_codes import ExitCode
 from locus_memory.commands.output import Output, counted, shown_time
 from locus_memory.commands.running import Calls, Failure, run_on_store
@@ -41,8 +49,8 @@ def threads_command(
         more, found = len(found) > limit, found[:limit]
         latest = await _latest(Calls.on(checkpointer, timeout), found) if metadata else {}
         if output.as_json:
-            threads = [{"thread_id": thread, **(_latest_of(latest[thread]) if metadata else {})} for thread in found]
-            output.document({"threads": threads, "more": more})
+            threads = [ListedThread(thread_id=thread, latest=_latest_of(latest.get(thread))) for thread in found]
+            output.document(ThreadsDocument(threads=threads, more=more))
             return
         if metadata:
             output.table(
@@ -73,7 +81,7 @@ def copy_command(
         if not await checkpointer.copy_thread(source, destination):
             raise not_found(source)
         if output.as_json:
-            output.document({"source": source, "destination": destination, "copied": True})
+            output.document(CopyDocument(source=source, destination=destination))
         else:
             output.line(f"copied thread {source!r} to {destination!r}")
 
@@ -99,7 +107,7 @@ def delete_command(
         if not await checkpointer.delete(thread, checkpoint):
             raise not_found(thread, checkpoint)
         if output.as_json:
-            output.document({"thread_id": thread, "checkpoint_id": checkpoint, "deleted": True})
+            output.document(DeleteDocument(thread_id=thread, checkpoint_id=checkpoint))
         else:
             output.line(f"deleted {what}")
 
@@ -128,7 +136,7 @@ def vacuum_command(
             raise CapabilityNotSupportedError(type(checkpointer).__name__, "vacuum")
         deleted = await calls("vacuum", lambda storage: storage.vacuum(before))
         if output.as_json:
-            output.document({"before": before, "checkpoints_deleted": deleted})
+            output.document(VacuumDocument(before=before, checkpoints_deleted=deleted))
         else:
             output.line(f"deleted {counted(deleted, 'checkpoint')}, written before {shown_time(before)} UTC")
 
@@ -174,11 +182,12 @@ async def _latest(calls: Calls, thread_ids: list[str]) -> dict[str, CheckpointSu
     return dict(await asyncio.gather(*map(look_up, thread_ids)))
 
 
-def _latest_of(summary: CheckpointSummary | None) -> dict[str, Any]:
+def _latest_of(summary: CheckpointSummary | None) -> LatestCheckpoint | None:
     if summary is None:
-        return {"latest": None}
-    latest = {name: getattr(summary, name) for name in ("checkpoint_id", "created_at", "metadata")}
-    return {"latest": latest}
+        return None
+    return LatestCheckpoint(
+        checkpoint_id=summary.checkpoint_id, created_at=summary.created_at, metadata=summary.metadata
+    )
 
 
 def _row(thread_id: str, summary: CheckpointSummary | None) -> tuple[object, ...]:
