@@ -61,11 +61,9 @@ class SchemaError(CheckpointError):
 class CapabilityNotSupportedError(CheckpointError, NotImplementedError):
     """The backend does not have the named capability."""
 
-    def __init__(self, backend: str, capability: str) -> None:
+    def __init__(self, backend: str, capability: str, face: str = "checkpointer") -> None:
         self.capability = capability
-        super().__init__(
-            f"{backend} has no capability {capability!r}; test `checkpointer.capabilities.{capability}` first"
-        )
+        super().__init__(f"{backend} has no capability {capability!r}; test `{face}.capabilities.{capability}` first")
 
 
 class MissingDriverError(CheckpointError, ImportError):

@@ -1,14 +1,17 @@
-"""Opens the checkpointer that a binding describes."""
+"""Opens the checkpointer, or the cross-thread store, that a binding describes."""
 
 from __future__ import annotations
 
 import importlib
+from types import ModuleType
 from typing import Unpack
 
 from locus_memory.adapter import AdapterOptions
 from locus_memory.binding import Binding
 from locus_memory.checkpointer import BaseCheckpointer
+from locus_memory.connection import Connection
 from locus_memory.errors import BindingError
+from locus_memory.store_face import PortStore, StoreOptions
 
 
 def open_checkpointer(binding: Binding, **options: Unpack[AdapterOptions]) -> BaseCheckpointer:
@@ -18,20 +21,37 @@ def open_checkpointer(binding: Binding, **options: Unpack[AdapterOptions]) -> Ba
     that adding one changes nothing here.
     """
     connection = binding.connection()
-    name = f"locus_memory.backends.{connection.type.replace('-', '_')}"
-    try:
-        backend = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        raise BindingError(
-            f"binding {binding.name!r} is of type {connection.type!r}, which this version of locus-memory has no "
-            "backend for: install a newer one"
-        ) from None
+    backend = _module("backends", binding, connection, "no backend for: install a newer one")
     if options.get("encryption_key") is None and connection.encryption_keys:
         options["encryption_key"] = lambda: _keys(binding)
     opened: BaseCheckpointer = backend.from_connection(binding.connection, **options)
     return opened
+
+
+def open_store(binding: Binding, **options: Unpack[StoreOptions]) -> PortStore:
+    """Make the cross-thread store of a binding; see `locus_memory.store`.
+
+    As with checkpointers, the one of type `some-type` is the module `locus_memory.store_backends.some_type`.
+    """
+    connection = binding.connection()
+    hint = "no cross-thread store for: bind one of type postgresql, redis or oracle beside it"
+    backend = _module("store_backends", binding, connection, hint)
+    if options.get("encryption_key") is None and connection.encryption_keys:
+        options["encryption_key"] = lambda: _keys(binding)
+    opened: PortStore = backend.from_connection(binding.connection, **options)
+    return opened
+
+
+def _module(package: str, binding: Binding, connection: Connection, absent: str) -> ModuleType:
+    name = f"locus_memory.{package}.{connection.type.replace('-', '_')}"
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise BindingError(
+            f"binding {binding.name!r} is of type {connection.type!r}, which this version of locus-memory has {absent}"
+        ) from None
 
 
 def _keys(binding: Binding) -> list[str]:

@@ -1,4 +1,4 @@
-"""The contract suite that this library's own backends pass, for checkpointers of your own.
+"""The contract suite that this library's own backends pass, for checkpointers and cross-thread stores of your own.
 
 Needs pytest, pytest-asyncio and hypothesis. `locus_memory` itself imports nothing of it.
 """
@@ -9,10 +9,14 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"{__name__}.{topic}"
-        for topic in ("states", "identifiers", "order", "concurrency", "queries", "maintenance", "lifecycle", "port")
+        for topic in (
+            *("states", "identifiers", "order", "concurrency", "queries", "maintenance", "lifecycle", "port"),
+            *("store_items", "store_searches", "store_lifecycle"),
+        )
     )
 )
 
 from locus_memory.testing.contract import CheckpointerContract, StorageBackendContract  # noqa: E402
+from locus_memory.testing.store_contract import StoreContract  # noqa: E402
 
-__all__ = ["CheckpointerContract", "StorageBackendContract"]
+__all__ = ["CheckpointerContract", "StorageBackendContract", "StoreContract"]

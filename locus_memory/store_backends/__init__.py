@@ -1,0 +1,8 @@
+"""Cross-thread stores: each module has a store, its backend, and what opens one from a binding.
+
+A module imports its driver when a store is made, never on import.
+"""
+
+from locus_memory.store_backends.postgresql import PostgreSQLStore
+
+__all__ = ["PostgreSQLStore"]
