@@ -78,11 +78,13 @@ class OCIBucketStorage(StorageBackend):
     ) -> None:
         thread_id = checkpoint.thread_id
         known = await self._threads.known(thread_id)
-        first = known.head or Head(thread_id, new_incarnation())
+        # Never the incarnation that was read: its data go when the thread is deleted meanwhile.
+        born = Head(thread_id, new_incarnation())
+        first = known.head or born
         uploads = {first.incarnation: await self._upload(checkpoint, first)}
 
         async def edit(head: Head | None) -> Changed[str | None]:
-            history = self._history(head or Head(thread_id, first.incarnation))
+            history = self._history(head or born)
             if expected_checkpoint_id is not UNCHECKED:
                 await _compare(history, checkpoint, expected_checkpoint_id)
             own = history.head.incarnation

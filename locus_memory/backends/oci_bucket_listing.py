@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
-from locus_memory.backends.oci_bucket_client import PAGE
+from locus_memory.backends.oci_bucket_client import PAGE, Listed
 from locus_memory.backends.oci_bucket_threads import Threads
 from locus_memory.history import first_matching
 from locus_memory.storage import CheckpointSummary
@@ -19,8 +19,7 @@ async def thread_ids(threads: Threads, limit: int, pattern: str, since: datetime
     """Return at most `limit` thread ids that match a pattern, of threads written to since a time."""
     literal, star, rest = pattern.partition("*")
     if not star:
-        head = await threads.read_head(threads.layout.head(pattern)) if pattern else None
-        return [] if head is None else [pattern]
+        return [pattern] if pattern and await _is_listed(threads, threads.layout.head(pattern), since) else []
     found: list[str] = []
     # Nothing is filtered out of what a pattern like "abc*" lists, so that no more than the limit need be listed.
     size = min(PAGE, limit) if rest.strip("*") == "" else PAGE
@@ -29,6 +28,17 @@ async def thread_ids(threads: Threads, limit: int, pattern: str, since: datetime
         if len(found) == limit:
             break
     return found
+
+
+async def _is_listed(threads: Threads, name: str, since: datetime) -> bool:
+    async for page in threads.store.list_level(name, 1):
+        return any(listed.name == name and _alive(listed, since) for listed in page)
+    return False
+
+
+def _alive(listed: Listed, since: datetime) -> bool:
+    # An empty head stands for a thread that is being deleted.
+    return listed.size > 0 and listed.modified >= since
 
 
 async def latest_of_threads(
@@ -55,8 +65,7 @@ async def in_order(threads: Threads, prefix: str, size: int, since: datetime) ->
     async for page in threads.store.list_level(prefix, size):
         ids: list[str] = []
         for listed in page:
-            # An empty head stands for a thread that is being deleted.
-            if not listed.size or listed.modified < since:
+            if not _alive(listed, since):
                 continue
             shared = layout.shared_part(listed.name)
             if waiting and shared != part:

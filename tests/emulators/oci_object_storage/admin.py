@@ -11,6 +11,7 @@
     DELETE /admin/connections                                  closes them; returns how many there were
     PUT    /admin/settings  {"lifecycle_authorized": false}    as without the policy for the service's own principal
     POST   /admin/copy      {"from": …, "to": …}               a bucket with its objects
+    POST   /admin/fill      {"bucket": …, "object": …, "names": […]}   copies an object
     DELETE /admin/buckets   everything but keys and users
 
 "drop-before" closes the connection and does nothing; "drop-after" carries the request out and then does.
@@ -126,6 +127,15 @@ class Admin:
                 f"INSERT INTO objects SELECT ?, {columns} FROM objects WHERE bucket = ?",  # noqa: S608 - from above
                 *(copy, bucket),
             )
+
+    def _post_fill(self, body: dict[str, Any]) -> None:
+        statement = (
+            "INSERT INTO objects SELECT bucket, ?, etag, size, md5, created, modified, tier, headers, body "
+            "FROM objects WHERE bucket = ? AND name = ?"
+        )
+        with self._storage.transaction():
+            for name in body["names"]:
+                self._storage.changed(statement, name, body["bucket"], body["object"])
 
     def _put_settings(self, body: dict[str, Any]) -> None:
         for name, value in body.items():
