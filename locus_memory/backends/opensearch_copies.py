@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 
 from locus_memory.backends.opensearch_errors import Refusal
-from locus_memory.backends.opensearch_layout import LARGE_BYTES, now, thread_key
+from locus_memory.backends.opensearch_layout import LARGE_BYTES, Line, now, thread_key
 from locus_memory.backends.opensearch_manifest import Entry, Manifest
 from locus_memory.backends.opensearch_threads import Source, Thread, Threads, thread_lines, written_thread
 from locus_memory.errors import CheckpointConflictError, CorruptCheckpointError
@@ -92,12 +92,12 @@ def _batches(manifest: Manifest) -> Iterator[Sequence[Entry]]:
     yield batch
 
 
-def _lines(found: dict[str, Source], thread_id: str, names: dict[str, str]) -> list[bytes | dict[str, Any]]:
-    lines: list[bytes | dict[str, Any]] = []
+def _lines(found: dict[str, Source], thread_id: str, names: dict[str, str]) -> list[Line]:
+    lines: list[Line] = []
     for document, source in found.items():
         name = names[document]
         lines.append({"index": {"_id": name, "routing": thread_key(thread_id)}})
-        lines.append(to_json({**source, "thread_id": thread_id, "document": name, "written_at": now()}))
+        lines.append((to_json({**source, "thread_id": thread_id, "document": name, "written_at": now()}),))
     return lines
 
 

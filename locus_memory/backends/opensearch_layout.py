@@ -94,12 +94,20 @@ def index_body(*, shards: int | None = None, replicas: int | None = None) -> dic
     }
 
 
-def ndjson(lines: Iterable[bytes | dict[str, Any]]) -> bytes:
-    """Write the body of a bulk request."""
-    return b"".join(
-        line + b"\n" if isinstance(line, bytes) else json.dumps(line, ensure_ascii=False).encode() + b"\n"
-        for line in lines
-    )
+Line = bytes | tuple[bytes, ...] | dict[str, Any]
+"""A line of a bulk request: JSON as it stands, in one piece or several, or something to be written as JSON."""
+
+
+def ndjson(lines: Iterable[Line]) -> bytes:
+    """Write the body of a bulk request; copies large lines once."""
+    pieces: list[bytes] = []
+    for line in lines:
+        if isinstance(line, dict):
+            pieces.append(json.dumps(line, ensure_ascii=False).encode())
+        else:
+            pieces.extend((line,) if isinstance(line, bytes) else line)
+        pieces.append(b"\n")
+    return b"".join(pieces)
 
 
 def thread_key(thread_id: str) -> str:
@@ -171,13 +179,10 @@ class Draft:
         parts = b'","'.join(encode_payload(checkpoint.payload))
         self._head = b'{"payload":["' + parts + b'"],' + to_json(fields)[1:-1]
 
-    def __len__(self) -> int:
-        return len(self._head)
-
-    def document(self, document: str, created_at: int) -> bytes:
-        """Return the document as JSON."""
+    def document(self, document: str, created_at: int) -> tuple[bytes, bytes]:
+        """Return the document as JSON, in two pieces."""
         times = b'"created_at":%d,"written_at":%d' % (created_at, now())
-        return b'%b,"document":"%b",%b}' % (self._head, document.encode(), times)
+        return self._head, b',"document":"%b",%b}' % (document.encode(), times)
 
 
 def encode_payload(payload: bytes) -> Iterator[bytes]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from locus_memory.backends.opensearch_errors import INDEX_MISSING, Refusal
-from locus_memory.backends.opensearch_layout import LARGE_BYTES, Draft, microseconds, now, thread_key
+from locus_memory.backends.opensearch_layout import LARGE_BYTES, Draft, Line, microseconds, now, thread_key
 from locus_memory.backends.opensearch_manifest import Entry, Manifest
 from locus_memory.backends.opensearch_threads import Thread, Threads, manifest_fields, thread_lines, written_thread
 from locus_memory.checkpointer import UNCHECKED, Unchecked
@@ -113,9 +113,9 @@ class _Save:
         self._threads.remember(checkpoint.thread_id, written_thread(manifest, named), version)
         return True, [*thread.manifest.dropped_by(manifest), *thread.leftovers]
 
-    def _lines(self, thread: Thread, manifest: Manifest, created_at: int) -> list[bytes | dict[str, Any]]:
+    def _lines(self, thread: Thread, manifest: Manifest, created_at: int) -> list[Line]:
         checkpoint, routing = self._checkpoint, thread_key(self._checkpoint.thread_id)
-        lines: list[bytes | dict[str, Any]] = [
+        lines: list[Line] = [
             {"index": {"_id": self._document, "routing": routing}},
             self._draft.document(self._document, created_at),
         ]

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from locus_memory.backends.opensearch_errors import INDEX_MISSING, Refusal
-from locus_memory.backends.opensearch_layout import DELETED, THREAD, ndjson, thread_key, unpack_terms
+from locus_memory.backends.opensearch_layout import DELETED, LARGE_BYTES, THREAD, Line, ndjson, thread_key, unpack_terms
 from locus_memory.backends.opensearch_manifest import Entry, Manifest
 from locus_memory.errors import BackendUnavailableError, CheckpointError, CorruptCheckpointError
 
@@ -242,9 +242,11 @@ class Threads:
         except CheckpointError as error:
             _LOG.warning("thread %r: vacuum will have to delete what it has replaced: %s", thread_id, error)
 
-    async def bulk(self, lines: Iterable[bytes | dict[str, Any]]) -> list[dict[str, Any] | Refusal]:
+    async def bulk(self, lines: Sequence[Line]) -> list[dict[str, Any] | Refusal]:
         """Send a bulk request; return the outcome of each item."""
-        answer = await self._client.call("POST", "/_bulk", ndjson(lines))
+        is_large = sum(len(piece) for line in lines if isinstance(line, tuple) for piece in line) > LARGE_BYTES
+        body = await asyncio.to_thread(ndjson, lines) if is_large else ndjson(lines)
+        answer = await self._client.call("POST", "/_bulk", body)
         outcomes = [next(iter(item.values())) for item in answer["items"]]
         return [Refusal.of_item(each["status"], each["error"]) if "error" in each else each for each in outcomes]
 

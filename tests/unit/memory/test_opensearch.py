@@ -132,12 +132,12 @@ def test_the_text_of_a_state_that_cannot_be_read_is_left_out() -> None:
 def test_nothing_of_an_encrypted_state_is_indexed() -> None:
     draft = Draft(NewCheckpoint("t", "c", b"\xff", {}, text=None))
     assert draft.terms == []
-    assert b"packed_terms" not in draft.document("d", 1)
+    assert b"packed_terms" not in b"".join(draft.document("d", 1))
 
 
 def test_everything_a_document_holds_is_in_the_mapping() -> None:
     draft = Draft(NewCheckpoint("t", "c", b"\xff", {"k": 1}, text=lambda: "word"))
-    document = json.loads(draft.document("d", 1))
+    document = json.loads(b"".join(draft.document("d", 1)))
     assert document.keys() <= index_body()["mappings"]["properties"].keys()
     assert unpack_terms(document) == ["word"]
 
