@@ -82,6 +82,11 @@ class StorageBackendAdapter(BaseCheckpointer):
         return self._codec
 
     @property
+    def retry(self) -> RetryPolicy:
+        """How long a call may take."""
+        return self._retry
+
+    @property
     def capabilities(self) -> CheckpointerCapabilities:
         capabilities = self._storage.capabilities
         if capabilities.search and self._codec.encrypts and self._storage.stores_text:
