@@ -41,7 +41,7 @@ _CAPABILITIES = CheckpointerCapabilities(
 
 
 class OpenSearchBackend(StorageBackend):
-    """Stores checkpoints in an index of OpenSearch 2.4 or later.
+    """Stores checkpoints in an index of OpenSearch 2 or later.
 
     An index that does not exist is created before the first write, unless the connection says that it is provisioned.
 
