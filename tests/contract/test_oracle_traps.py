@@ -12,7 +12,13 @@ import pytest
 from locus_memory.adapter import StorageBackendAdapter
 from locus_memory.backends import oracle_checkpointer
 from locus_memory.backends.oracle_search import MAX_TERMS
-from locus_memory.errors import AuthenticationError, BindingError, InvalidArgumentError, SchemaError
+from locus_memory.errors import (
+    AuthenticationError,
+    BindingError,
+    CheckpointConflictError,
+    InvalidArgumentError,
+    SchemaError,
+)
 from locus_memory.storage import NewCheckpoint
 from tests.emulators.oracle import EmulatedConnection
 from tests.servers.oracle import EmulatedOracle, OracleStore, RealOracle
@@ -186,6 +192,8 @@ async def test_a_cancelled_call_takes_its_connection_with_it(
     await checkpointer.save({"n": 1}, "t")
     [[key]] = await run(oracle_store, "SELECT t.thread_key FROM <t>_threads t")
     other = oracle_checkpointer(**oracle_store.arguments())
+    # Its session commits with a statement; the query that locks a row must not.
+    await other.save({}, "u")
     async with other, other.storage._clients.client() as client:  # type: ignore[attr-defined]
         # Its row is locked: the save waits on the server.
         await client.lock("lock_thread", {"thread_key": key})
@@ -198,6 +206,26 @@ async def test_a_cancelled_call_takes_its_connection_with_it(
     await checkpointer.save({"n": 2}, "t", "after")
     assert (await checkpointer.list_checkpoints("t"))[0] == "after"
     assert await checkpointer.load("t") == {"n": 2}
+
+
+async def test_a_conflict_costs_no_connection(
+    checkpointer: StorageBackendAdapter, emulated: EmulatedOracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await checkpointer.save({}, "t", "a")
+    monkeypatch.setattr(oracledb, "connect_async", None)
+    for expected in (None, "other"):
+        with pytest.raises(CheckpointConflictError):
+            await checkpointer.save({}, "t", "b", expected_checkpoint_id=expected)
+    assert await checkpointer.list_checkpoints("t") == ["a"]
+
+
+async def test_thread_and_namespace_are_hashed_apart(checkpointer: StorageBackendAdapter) -> None:
+    for number, (thread_id, namespace) in enumerate([("ab", "c"), ("a", "bc"), ("abc", "")]):
+        await checkpointer.storage.put(NewCheckpoint(thread_id, "c", b"%d" % number, {}, namespace))
+    for number, (thread_id, namespace) in enumerate([("ab", "c"), ("a", "bc"), ("abc", "")]):
+        stored = await checkpointer.storage.get(thread_id, namespace=namespace)
+        assert stored is not None
+        assert stored.payload == b"%d" % number
 
 
 async def test_a_query_of_more_words_than_an_in_list_takes_is_refused(checkpointer: StorageBackendAdapter) -> None:
