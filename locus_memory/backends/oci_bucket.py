@@ -85,6 +85,10 @@ class OCIBucketStorage(StorageBackend):
 
         async def edit(head: Head | None) -> Changed[str | None]:
             history = self._history(head or born)
+            there = await history.find(checkpoint.checkpoint_id, checkpoint.namespace)
+            if head is not None and there is not None and there in uploads.values():
+                # A request that was sent twice on its way: the first was carried out, the answer is the second's.
+                return Changed(head, head.incarnation)
             if expected_checkpoint_id is not UNCHECKED:
                 await _compare(history, checkpoint, expected_checkpoint_id)
             own = history.head.incarnation

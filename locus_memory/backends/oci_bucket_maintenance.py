@@ -50,6 +50,9 @@ async def copy(threads: Threads, source: History, destination: str) -> bool:
     await history.fold()
 
     async def edit(current: Head | None) -> Changed[bool]:
+        if current is not None and current.incarnation == head.incarnation:
+            # A request that was sent twice on its way: the first was carried out, the answer is the second's.
+            return Changed(current, True)
         if current is not None:
             raise _exists(destination)
         return Changed(history.head, True)

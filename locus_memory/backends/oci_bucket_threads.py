@@ -128,6 +128,10 @@ class Threads:
                         await self._write(thread_id, known, wanted.head)
                         return wanted.result
                     if fresh:
+                        if known.head is not None:
+                            # Left by a call whose deletions failed after its head was written.
+                            data = self.layout.data_of(thread_id)
+                            await self.delete_all(data + name for name in known.head.garbage)
                         return wanted.result
                 except (CheckpointConflictError, VanishedError) as error:
                     # What is refused must be refused because of how the thread is, not of how it was.

@@ -306,3 +306,39 @@ async def test_a_race_that_the_service_reports_as_a_conflict_is_run_again(bucket
         )
         await checkpointer.save({"n": 2}, "t", "b", expected_checkpoint_id="a")
         assert await checkpointer.list_checkpoints("t") == ["b", "a"]
+
+
+@pytest.mark.parametrize("expected", [None, "a"])
+async def test_a_write_that_was_repeated_on_its_way_is_no_conflict_and_keeps_its_payload(
+    bucket: Bucket, expected: str | None
+) -> None:
+    async with bucket.open() as checkpointer:
+        if expected is not None:
+            await checkpointer.save({"n": 1}, "t", expected)
+        bucket.fault("twice", kinds=["PutObject"], name="threads/*")
+        await checkpointer.save({"n": 2}, "t", "b", expected_checkpoint_id=expected)
+        assert await checkpointer.load("t") == {"n": 2}
+        bucket.fault("twice", kinds=["PutObject"], name="threads/*")
+        await checkpointer.save({"n": 3}, "t", "b")
+        assert await checkpointer.load("t") == {"n": 3}
+        assert await checkpointer.list_checkpoints("t") == (["b"] if expected is None else ["b", expected])
+
+
+async def test_a_copy_whose_last_write_was_repeated_on_its_way_is_whole(bucket: Bucket) -> None:
+    async with bucket.open() as checkpointer:
+        await checkpointer.save({"n": 1}, "t", "a")
+        bucket.fault("twice", kinds=["PutObject"], name="threads/*")
+        assert await checkpointer.copy_thread("t", "u") is True
+        assert await checkpointer.load("u") == {"n": 1}
+
+
+async def test_a_deletion_that_failed_half_way_is_finished_when_it_is_repeated(bucket: Bucket) -> None:
+    async with bucket.open(retry=RetryPolicy(deadline=5)) as checkpointer:
+        for name in "ab":
+            await checkpointer.save({"id": name}, "t", name)
+        bucket.fault("status", kinds=["DeleteObject"])
+        await checkpointer.delete("t", "b")
+        assert len(bucket.objects("data/")) == 1
+        bucket.fault("status", kinds=["DeleteObject"])
+        await checkpointer.delete("t")
+        assert bucket.objects() == []

@@ -3,8 +3,8 @@
     PUT    /admin/keys      {"id": "tenancy/user/fingerprint" or "ST$token", "user": …, "public_key": PEM, "expires"?}
     DELETE /admin/keys      {"id": …}                          revokes it
     PUT    /admin/users     {"name": …, "buckets": {"name" or "*": "read" | "write" | "manage"}}
-    POST   /admin/faults    {"effect": "status" | "drop-before" | "drop-after" | "delay", "count"?: 1, "skip"?: 0,
-                             "kinds"?: ["PutObject", …], "name"?: pattern, "status"?, "code"?, "seconds"?}
+    POST   /admin/faults    {"effect": "status" | "drop-before" | "drop-after" | "delay" | "twice", "count"?: 1,
+                             "skip"?: 0, "kinds"?: ["PutObject", …], "name"?: pattern, "status"?, "code"?, "seconds"?}
     DELETE /admin/faults
     GET    /admin/requests  counts of requests by kind;  DELETE sets them to zero
     POST   /admin/clock     {"advance_days": …} or {"advance_seconds": …}; then lifecycle policies are enforced
@@ -14,7 +14,8 @@
     POST   /admin/fill      {"bucket": …, "object": …, "names": […]}   copies an object
     DELETE /admin/buckets   everything but keys and users
 
-"drop-before" closes the connection and does nothing; "drop-after" carries the request out and then does.
+"drop-before" closes the connection and does nothing; "drop-after" carries the request out and then does; "twice"
+carries it out two times and gives the second answer, as when somebody on the way repeats it.
 """
 
 from __future__ import annotations

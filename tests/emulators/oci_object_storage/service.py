@@ -87,8 +87,9 @@ class Service:
         self._principals.check(user, bucket or call.json().get("name", "*"), level, self._namespace)
         if bucket and not self._storage.rows("SELECT 1 FROM buckets WHERE name = ?", bucket):
             raise no_bucket(bucket, self._namespace)
-        with self._storage.transaction():
-            answer = carry_out(self._storage, call)
+        for _ in range(2 if fault is not None and fault.effect == "twice" else 1):
+            with self._storage.transaction():
+                answer = carry_out(self._storage, call)
         return Answer(0, dropped=True) if fault is not None and fault.effect == "drop-after" else answer
 
     def _parse(self, raw_path: str) -> tuple[str, str, str]:
