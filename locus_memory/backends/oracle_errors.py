@@ -61,6 +61,7 @@ _PASSING: Final = frozenset(
         "ORA-00054",  # resource busy
         "ORA-00060",  # deadlock: this transaction was undone
         "ORA-00257",  # archive destination full
+        "ORA-00604",  # at a lower level: most often a lock, or a race between sessions that run DDL
         "ORA-01013",  # cancelled
         "ORA-01033",  # starting or stopping
         "ORA-01034",
@@ -74,6 +75,7 @@ _PASSING: Final = frozenset(
         "ORA-01654",
         "ORA-01658",
         "ORA-01691",
+        "ORA-02264",  # name of a constraint in use: another session creates the same table just now
         "ORA-02391",  # SESSIONS_PER_USER
         "ORA-02396",  # idle too long
         "ORA-04020",  # deadlock or timeout on a library object: concurrent DDL
