@@ -4,5 +4,6 @@ A module imports its driver when a store is made, never on import.
 """
 
 from locus_memory.store_backends.postgresql import PostgreSQLStore
+from locus_memory.store_backends.redis import RedisStore
 
-__all__ = ["PostgreSQLStore"]
+__all__ = ["PostgreSQLStore", "RedisStore"]
