@@ -14,9 +14,8 @@ from typing import Any, Final, TypeVar
 
 from locus_memory.backends.oci_bucket_errors import BucketMissingError, absent, translated
 from locus_memory.backends.oci_bucket_login import Login, make_signer, read_login
-from locus_memory.backends.oci_bucket_workers import Workers
+from locus_memory.backends.oci_bucket_workers import Workers, sdk
 from locus_memory.connection import OCIBucketConnection
-from locus_memory.drivers import require
 from locus_memory.errors import BindingError
 
 T = TypeVar("T")
@@ -71,6 +70,8 @@ class ObjectStore:
         self._signer: Any = None
         self._signing = threading.Lock()
         self._start()
+        # Loaded by the time that somebody calls, and not at the cost of the deadline.
+        self._workers.submit(sdk)
 
     def _start(self) -> None:
         self._process = os.getpid()
@@ -177,7 +178,7 @@ class ObjectStore:
         )
 
     def _create_bucket(self, client: Any) -> None:
-        oci = require("oci", "oci")
+        oci = sdk()
         details = oci.object_storage.models.CreateBucketDetails(
             name=self.connection.bucket,
             compartment_id=self.connection.compartment_id,
@@ -243,8 +244,7 @@ class ObjectStore:
             _close(client)
 
     def _new_client(self) -> tuple[int, Any]:
-        oci = require("oci", "oci")
-        object_storage = require("oci.object_storage", "oci")
+        oci = sdk()
         with self._signing:
             version = self.version
             if self._login is None:
@@ -253,7 +253,7 @@ class ObjectStore:
                 self._signer = make_signer(self._login)
             config, signer = dict(self._login.config), self._signer
         try:
-            client = object_storage.ObjectStorageClient(
+            client = oci.object_storage.ObjectStorageClient(
                 config,
                 signer=signer,
                 service_endpoint=self.connection.service_endpoint,

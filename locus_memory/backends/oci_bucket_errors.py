@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from locus_memory.backends.oci_bucket_workers import sdk
 from locus_memory.connection import OCIBucketConnection
 from locus_memory.drivers import require
 from locus_memory.errors import AuthenticationError, BackendUnavailableError, CheckpointError, StateTooLargeError
@@ -30,7 +31,7 @@ def absent(error: BaseException) -> bool:
 @contextmanager
 def translated(connection: OCIBucketConnection) -> Iterator[None]:
     """Raise errors of the SDK as errors of this library."""
-    exceptions = require("oci.exceptions", "oci")
+    exceptions = sdk().exceptions
     transport = require("oci._vendor.requests", "oci").exceptions
     http = require("urllib3.exceptions", "oci")
     try:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from locus_memory.backends.oci_bucket_workers import sdk
 from locus_memory.connection import OCIBucketConnection
-from locus_memory.drivers import require
 from locus_memory.errors import AuthenticationError, BackendUnavailableError, BindingError, CheckpointError
 
 _FIELDS = ("tenancy", "user", "fingerprint", "private_key")
@@ -50,7 +50,8 @@ def read_login(connection: OCIBucketConnection) -> Login:
 
 
 def _from_file(connection: OCIBucketConnection) -> Login:
-    config_module = require("oci.config", "oci")
+    oci = sdk()
+    config_module = oci.config
     location = connection.config_file or config_module.DEFAULT_LOCATION
     profile = connection.profile_name or config_module.DEFAULT_PROFILE
     where = f"oci-bucket: profile {profile!r} of {location}"
@@ -60,7 +61,7 @@ def _from_file(connection: OCIBucketConnection) -> Login:
         token = _text(config["security_token_file"]) if connection.auth == "session_token" else None
     except KeyError as error:
         raise BindingError(f"{where} lacks {error.args[0]}") from None
-    except (OSError, require("oci.exceptions", "oci").ClientError) as error:
+    except (OSError, oci.exceptions.ClientError) as error:
         raise BindingError(f"{where}: {error}") from error
     except (configparser.Error, ValueError) as error:
         # Their messages quote lines of the file, which may be a pass phrase.
@@ -84,7 +85,7 @@ def make_signer(login: Login) -> Any:
         AuthenticationError: OCI refuses a token.
         BackendUnavailableError: The service that gives tokens does not answer.
     """
-    oci = require("oci", "oci")
+    oci = sdk()
     try:
         return _signer(oci, login)
     except oci.exceptions.ServiceError as error:

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from types import ModuleType
 from typing import Any, Final, TypeVar
+
+from locus_memory.drivers import require
 
 T = TypeVar("T")
 
 _IDLE_SECONDS: Final = 10
+
+_LOADING = threading.Lock()
+# A process forked in the middle of an import would wait for ever for the thread that was importing.
+os.register_at_fork(before=_LOADING.acquire, after_in_parent=_LOADING.release, after_in_child=_LOADING.release)
+
+
+def sdk() -> ModuleType:
+    """Import the OCI SDK, which takes a third of a second at first: not for a thread that runs an event loop."""
+    with _LOADING:
+        require("oci.object_storage", "oci")
+        return require("oci", "oci")
 
 
 class Workers:

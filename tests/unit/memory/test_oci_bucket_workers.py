@@ -49,3 +49,14 @@ def test_a_thread_that_hangs_does_not_keep_the_process_alive() -> None:
     begin = time.monotonic()
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
     assert time.monotonic() - begin < 20
+
+
+def test_a_process_that_forks_while_the_sdk_is_loaded_can_use_it() -> None:
+    code = (
+        "import os, threading; from locus_memory.backends.oci_bucket_workers import Workers, sdk\n"
+        "Workers(1).submit(sdk)\n"
+        "child = os.fork()\n"
+        "if not child: sdk(); os._exit(0)\n"
+        "assert os.waitpid(child, 0)[1] == 0"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
