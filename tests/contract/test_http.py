@@ -12,6 +12,7 @@ from locus_memory.server.tokens import Tokens
 from locus_memory.testing.base import Reopen
 from tests.contract.test_file import TestFileCheckpointer
 from tests.contract.test_memory import TestMemoryCheckpointer
+from tests.contract.test_oracle import TestOracleCheckpointer
 from tests.contract.test_postgresql import TestPostgreSQLCheckpointer
 from tests.contract.test_redis import TestRedisCheckpointer
 from tests.servers.hosting import TOKEN, Host
@@ -55,9 +56,14 @@ class TestPostgreSQLOverHTTP(OverHTTP, TestPostgreSQLCheckpointer):
     open_store = TestPostgreSQLCheckpointer.reopen
 
 
+class TestOracleOverHTTP(OverHTTP, TestOracleCheckpointer):
+    open_store = TestOracleCheckpointer.reopen
+
+
 class TestRedisOverHTTP(OverHTTP, TestRedisCheckpointer):
     open_store = TestRedisCheckpointer.reopen
 
 
 # Imported to be inherited from, not to be collected here again.
-del TestFileCheckpointer, TestMemoryCheckpointer, TestPostgreSQLCheckpointer, TestRedisCheckpointer
+del TestFileCheckpointer, TestMemoryCheckpointer, TestOracleCheckpointer
+del TestPostgreSQLCheckpointer, TestRedisCheckpointer
