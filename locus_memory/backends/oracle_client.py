@@ -13,7 +13,7 @@ import oracledb
 
 from locus_memory.backends.oracle_errors import NAME_IN_USE, NO_SUCH_TABLE, NOT_UNIQUE, code_of, translate
 from locus_memory.backends.oracle_pool import ConnectionPool, Session
-from locus_memory.backends.oracle_schema import SCHEMA_VERSION, Names, ddl
+from locus_memory.backends.oracle_schema import IN_ORDER, SCHEMA_VERSION, Names, ddl
 from locus_memory.backends.oracle_statements import Statements
 from locus_memory.connection import OracleConnection
 from locus_memory.errors import BackendUnavailableError, BindingError, SchemaError
@@ -59,9 +59,15 @@ class Client:
         try:
             return await self.execute(name, parameters, commit=commit)
         except oracledb.IntegrityError as error:
-            if code_of(error) == NOT_UNIQUE:
-                return 0
-            raise
+            if code_of(error) != NOT_UNIQUE:
+                raise
+            if IN_ORDER in str(error):
+                # Not this row exists, but one of its number. Taken for this row, it would be a save that is lost.
+                raise SchemaError(
+                    "the sequence of write order is behind the rows, as after an import: restart it beyond the highest "
+                    f"write_order ({error})"
+                ) from error
+            return 0
 
     async def execute_many(self, name: str, rows: Sequence[Mapping[str, Any]], *, commit: bool = False) -> int:
         """Run a statement for each row of binds, in one round trip; return how many rows it touched."""

@@ -20,6 +20,9 @@ from locus_memory.errors import InvalidArgumentError
 SCHEMA_VERSION: Final = 1
 """Version of the tables; `<t>_SCHEMA` records it. Migrations go forward only."""
 
+IN_ORDER: Final = "_IN_ORDER"
+"""How the constraint's name ends that gives a number to one write of a thread only."""
+
 MAX_NAME_BYTES: Final = 128
 """Of an identifier, from Oracle 12.2 on (https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf,
 "Database Object Naming Rules")."""
@@ -70,6 +73,7 @@ class Names:
             "created_index": self.qualified("_CREATED"),
             "version": str(SCHEMA_VERSION),
             "t": self.plain(),
+            "in_order": IN_ORDER,
         }
 
 
@@ -151,7 +155,7 @@ _OBJECTS: Final[tuple[tuple[Literal["table", "sequence", "index"], str, str, tup
             metadata CLOB NOT NULL,
             payload BLOB,
             CONSTRAINT "{t}_KEY" PRIMARY KEY (thread_key, checkpoint_id),
-            CONSTRAINT "{t}_IN_ORDER" UNIQUE (thread_key, write_order),
+            CONSTRAINT "{t}{in_order}" UNIQUE (thread_key, write_order),
             CONSTRAINT "{t}_JSON" CHECK (metadata IS JSON),
             CONSTRAINT "{t}_THREAD" FOREIGN KEY (thread_key) REFERENCES {threads} (thread_key) ON DELETE CASCADE
         )""",

@@ -228,6 +228,18 @@ async def test_thread_and_namespace_are_hashed_apart(checkpointer: StorageBacken
         assert stored.payload == b"%d" % number
 
 
+async def test_a_sequence_that_is_behind_is_an_error_and_loses_no_save(
+    checkpointer: StorageBackendAdapter, oracle_store: OracleStore
+) -> None:
+    await checkpointer.save({"n": 1}, "t", "a")
+    for statement in ("DROP SEQUENCE <t>_order", "CREATE SEQUENCE <t>_order ORDER CACHE 1000"):
+        await run(oracle_store, statement)
+    with pytest.raises(SchemaError, match="sequence of write order is behind"):
+        await checkpointer.save({"n": 2}, "t", "b")
+    assert await checkpointer.list_checkpoints("t") == ["a"]
+    assert await checkpointer.load("t") == {"n": 1}
+
+
 async def test_a_query_of_more_words_than_an_in_list_takes_is_refused(checkpointer: StorageBackendAdapter) -> None:
     await checkpointer.save({"text": " ".join(f"w{n}" for n in range(MAX_TERMS))}, "t")
     assert len(await checkpointer.search(" ".join(f"w{n}" for n in range(MAX_TERMS)))) == 1

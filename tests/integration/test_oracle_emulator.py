@@ -8,7 +8,7 @@ import oracledb
 import pytest
 
 from locus_memory.backends.oracle_errors import code_of
-from tests.servers.oracle import EmulatedOracle, OracleStore, RealOracle
+from tests.servers.oracle import REAL_DSN, EmulatedOracle, OracleStore, RealOracle
 
 
 class Own:
@@ -144,6 +144,17 @@ async def test_unquoted_names_are_in_upper_case(own: Own) -> None:
     assert await own.rows(connection, 'SELECT t."ID" FROM "<T>" t') == []
     assert await own.code(connection, 'SELECT t."id" FROM <t> t') == "ORA-00904"
     assert await own.code(connection, 'SELECT t.id FROM "<t>" t') == "ORA-00942"
+
+
+def test_the_environment_names_a_real_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(REAL_DSN, "app/s3cret@db.example.com:1521/service")
+    monkeypatch.setenv("LOCUS_TEST_ORACLE_WALLET_LOCATION", "/wallet")
+    store = RealOracle()._store
+    assert (store.user, store.password, store.dsn) == ("app", "s3cret", "db.example.com:1521/service")
+    assert store.further == {"wallet_location": "/wallet"}
+    monkeypatch.setenv(REAL_DSN, "mydb_low")
+    monkeypatch.setenv("LOCUS_TEST_ORACLE_USER", "other")
+    assert (RealOracle()._store.user, RealOracle()._store.dsn) == ("other", "mydb_low")
 
 
 async def test_names_are_used_once(own: Own) -> None:
