@@ -65,6 +65,8 @@ class HTTPBackend(StorageBackend):
     async def put(
         self, checkpoint: NewCheckpoint, *, expected_checkpoint_id: str | Unchecked | None = UNCHECKED
     ) -> None:
+        if checkpoint.part_names or checkpoint.created_at is not None:
+            raise NotImplementedError
         await (await self._service()).speaks.put(checkpoint, expected_checkpoint_id)
 
     async def get(

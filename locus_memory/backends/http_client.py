@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -56,9 +58,7 @@ class Client:
         self._auth = auth
         self._tls: tuple[str | None, ssl.SSLContext] | None = None
         # The sockets of a client whose loop is gone close when it is collected: nothing else needs a release.
-        self._loops: PerLoop[httpx.AsyncClient] = PerLoop(
-            lambda: httpx.AsyncClient(**self._options()), httpx.AsyncClient.aclose, lambda client: None
-        )
+        self._loops: PerLoop[_Pool] = PerLoop(self._pool, lambda pool: pool.client.aclose(), lambda pool: None)
 
     @property
     def version(self) -> int:
@@ -83,13 +83,16 @@ class Client:
         Raises:
             BackendUnavailableError: There is no response.
         """
-        client = await self._loops.current()
+        pool = await self._loops.current()
         headers = {"Content-Type": content_type} if content_type else {}
         if isinstance(content, Body):
             # Announced, so that the service can refuse it before it comes, and it is not sent in chunks.
             headers["Content-Length"] = str(content.size)
-        with self._translated():
-            return await client.request(method, self._url(path), content=content, headers=headers, params=params)
+        async with pool.slots:
+            with self._translated():
+                return await pool.client.request(
+                    method, self._url(path), content=content, headers=headers, params=params
+                )
 
     def probe(self, path: str) -> httpx.Response:
         """Send one GET from code that cannot await; at most a few seconds."""
@@ -129,6 +132,9 @@ class Client:
         """Close the running loop's connections."""
         await self._loops.close()
 
+    def _pool(self) -> _Pool:
+        return _Pool(httpx.AsyncClient(**self._options()), asyncio.Semaphore(self.connection.pool_max_size))
+
     def _url(self, path: str) -> str:
         return self.connection.base_url.rstrip("/") + path
 
@@ -144,10 +150,9 @@ class Client:
             "auth": self._auth,
             # Reading the system's certificates takes longer than a request; plain HTTP needs none of them.
             "verify": self._tls_context() if connection.base_url.startswith("https:") else False,
-            # Waiting for a connection is the caller's, within its deadline.
             "timeout": httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT_SECONDS), pool=None),
             "limits": httpx.Limits(
-                max_connections=size, max_keepalive_connections=size, keepalive_expiry=_KEEP_ALIVE_SECONDS
+                max_connections=None, max_keepalive_connections=size, keepalive_expiry=_KEEP_ALIVE_SECONDS
             ),
             "follow_redirects": False,
         }
@@ -173,6 +178,20 @@ class Client:
             raise BackendUnavailableError(f"{self.where}: {reason}") from error
         except httpx.HTTPError as error:
             raise CheckpointError(f"{self.where}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """The connections of one event loop.
+
+    Attributes:
+        client: Without a limit of its own: httpcore 1.0.9 never takes a place back from a request that was cancelled
+            while it waited for one, so that a few calls that time out would use its pool up for good.
+        slots: The limit.
+    """
+
+    client: httpx.AsyncClient
+    slots: asyncio.Semaphore
 
 
 class Body:

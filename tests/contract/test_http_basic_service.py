@@ -109,14 +109,15 @@ async def test_requests_of_each_call(service: CheckpointService) -> None:
         await checkpointer.exists("t")
         assert service.requests[:2] == ["GET /api/capabilities", "GET /api/health"]
         costs = {}
-        for name, call in {
+        calls: dict[str, Callable[[], Awaitable[Any]]] = {
             "save": lambda: checkpointer.save({"n": 1}, "t", "c"),
             "load": lambda: checkpointer.load("t"),
             "load by id": lambda: checkpointer.load("t", "c"),
             "list": lambda: checkpointer.list_checkpoints("t"),
             "exists": lambda: checkpointer.exists("t"),
             "delete": lambda: checkpointer.delete("t", "c"),
-        }.items():
+        }
+        for name, call in calls.items():
             service.requests.clear()
             await call()
             costs[name] = len(service.requests)
