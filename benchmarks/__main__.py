@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks import files, postgresql, valkey
+from benchmarks import files, object_storage, opensearch, oracle, postgresql, service, valkey
 from benchmarks.contenders import CLIENTS
 from benchmarks.conversation import conversation
 from benchmarks.measure import Figures, measure
@@ -21,6 +21,10 @@ from benchmarks.suite import OpenSuite, Requests, Suite
 SUITES: dict[str, OpenSuite] = {
     "postgresql": postgresql.suite,
     "redis": valkey.suite,
+    "opensearch": opensearch.suite,
+    "oracle": oracle.suite,
+    "oci_bucket": object_storage.suite,
+    "http": service.suite,
     "file": files.file_suite,
     "memory": files.memory_suite,
 }
