@@ -45,6 +45,11 @@ from locus_memory.urls import parse_url
         ("oci://b@n/p/q?auth=workload_identity", {"bucket": "b", "namespace": "n", "prefix": "p/q"}),
         ("opensearch+https://u:p@h:9200/i", {"hosts": ("https://h:9200",), "index_name": "i", "password": "p"}),
         ("https://h/base", {"type": "http", "base_url": "https://h/base"}),
+        (
+            "https://u:p%40@h:1/base?timeout_seconds=3",
+            {"base_url": "https://h:1/base", "headers": {"Authorization": "Basic dTpwQA=="}, "timeout_seconds": 3.0},
+        ),
+        ("http://:token@h", {"base_url": "http://h", "headers": {"Authorization": "Bearer token"}}),
         ("file:///var/lib/threads%20x", {"type": "file", "directory": "/var/lib/threads x"}),
         ("memory:", {"type": "memory"}),
     ],

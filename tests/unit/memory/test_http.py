@@ -1,0 +1,82 @@
+"""What of HTTP needs no server: frames, problems, tokens, URLs and headers that cannot be used."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from locus_memory import errors
+from locus_memory.backends.http import HTTPBackend
+from locus_memory.connection import HTTPConnection
+from locus_memory.errors import BindingError, CapabilityNotSupportedError, CheckpointError, InvalidArgumentError
+from locus_memory.server.tokens import Tokens
+from locus_memory.wire import error_of, frame, problem_of, split_frame
+
+SAME = [
+    *("BackendUnavailableError", "AuthenticationError", "CheckpointConflictError", "CorruptCheckpointError"),
+    *("UnknownEncryptionKeyError", "StateTooLargeError", "InvalidStateError", "InvalidArgumentError", "SchemaError"),
+    *("BindingError", "CheckpointError"),
+]
+
+
+@pytest.mark.parametrize("payload", [b"", b"\0\0\0\x02{}", bytes(range(256))])
+def test_a_frame_comes_apart_as_it_was_put_together(payload: bytes) -> None:
+    assert split_frame(frame({"é": "\0"}) + payload) == (b'{"\\u00e9":"\\u0000"}', payload)
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_an_error_is_the_same_on_the_other_side(name: str) -> None:
+    cls: type[CheckpointError] = getattr(errors, name)
+    again = error_of(problem_of(cls("what happened")), "service")
+    assert type(again) is cls
+    assert str(again) == "service: what happened"
+
+
+def test_a_missing_capability_keeps_its_name() -> None:
+    again = error_of(problem_of(CapabilityNotSupportedError("Backend", "search")), "service")
+    assert isinstance(again, CapabilityNotSupportedError)
+    assert again.capability == "search"
+
+
+def test_an_unknown_code_is_no_error_of_ours() -> None:
+    assert error_of({"code": "other"}, "service") is None
+
+
+def test_tokens_change_with_their_file_and_outlive_its_absence(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("# comment\n\nfirst-token-of-all\n")
+    tokens = Tokens(file=file)
+    assert tokens.accept("Bearer first-token-of-all")
+    assert tokens.accept("bearer first-token-of-all")
+    for wrong in ("", "first-token-of-all", "Basic first-token-of-all", "Bearer first-token-of", "Bearer # comment"):
+        assert not tokens.accept(wrong)
+    new = tmp_path / "new"
+    new.write_text("second-token-here\n")
+    os.replace(new, file)  # noqa: PTH105
+    assert tokens.accept("Bearer second-token-here")
+    assert not tokens.accept("Bearer first-token-of-all")
+    file.unlink()
+    assert tokens.accept("Bearer second-token-here")
+    file.write_text("")
+    assert not tokens.accept("Bearer second-token-here")
+
+
+@pytest.mark.parametrize("text", ["", "   ", "short"])
+def test_tokens_that_protect_nothing_are_refused(text: str) -> None:
+    with pytest.raises(InvalidArgumentError):
+        Tokens(text=text)
+
+
+@pytest.mark.parametrize("url", ["h/base", "ftp://h", "http://", "http://h?q=1", "http://u:secret@h", "http://[::1"])
+def test_a_base_url_that_cannot_be_used_is_refused(url: str) -> None:
+    with pytest.raises(BindingError, match="base_url") as caught:
+        HTTPBackend(HTTPConnection(base_url=url))
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["Bearer secret\n", "Bearer sécret", " Bearer secret"])
+def test_a_header_that_cannot_be_sent_is_refused_without_its_value(value: str) -> None:
+    document = HTTPConnection.model_validate({"base_url": "http://h", "headers": {"Authorization": value}})
+    with pytest.raises(BindingError, match="Authorization") as caught:
+        HTTPBackend(document)
+    assert "cret" not in str(caught.value)
