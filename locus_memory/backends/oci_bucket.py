@@ -14,7 +14,7 @@ from locus_memory.adapter import AdapterOptions, StorageBackendAdapter
 from locus_memory.backends.oci_bucket_client import ObjectStore
 from locus_memory.backends.oci_bucket_histories import History
 from locus_memory.backends.oci_bucket_layout import Layout, new_incarnation, new_payload
-from locus_memory.backends.oci_bucket_listing import latest_of_threads, thread_ids
+from locus_memory.backends.oci_bucket_listing import latest_of_threads, thread_ids, thread_ids_after
 from locus_memory.backends.oci_bucket_maintenance import copy, sweep
 from locus_memory.backends.oci_bucket_records import (
     Entry,
@@ -166,6 +166,20 @@ class OCIBucketStorage(StorageBackend):
     async def list_threads(self, limit: int, pattern: str = "*") -> list[str]:
         return await thread_ids(self._threads, limit, pattern, self._since())
 
+    @property
+    def transfers(self) -> bool:
+        return True
+
+    async def list_threads_after(self, thread_id: str | None, limit: int) -> list[str]:
+        return await thread_ids_after(self._threads, thread_id, limit, self._since())
+
+    async def list_namespaces(self, thread_id: str) -> list[str]:
+        async def search(head: Head) -> list[str]:
+            entries = self._history(head).newest_first()
+            return sorted({entry.namespace async for entry in entries}, key=str.encode)
+
+        return await self._threads.look(thread_id, search, [])
+
     async def list_latest(self, limit: int) -> list[CheckpointSummary]:
         return await latest_of_threads(self._threads, limit, self._since(), self._latest)
 
@@ -207,7 +221,7 @@ class OCIBucketStorage(StorageBackend):
 
     async def _upload(self, checkpoint: NewCheckpoint, head: Head) -> Entry:
         header, name = encode_header(checkpoint), new_payload(head.incarnation, head.next_sequence)
-        entry = new_entry(checkpoint, name, len(header), datetime.now(UTC))
+        entry = new_entry(checkpoint, name, len(header), checkpoint.created_at or datetime.now(UTC))
         data = self._threads.layout.data_of(checkpoint.thread_id)
         await self._store.put(data + name, [header, checkpoint.payload])
         return entry

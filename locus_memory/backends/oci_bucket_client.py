@@ -148,9 +148,15 @@ class ObjectStore:
 
         return await self.run(request)
 
-    async def list_level(self, prefix: str, page: int = PAGE) -> AsyncIterator[list[Listed]]:
-        """List objects in the order of their names, page by page; none with a further slash after the prefix."""
-        start: str | None = prefix
+    async def list_level(self, prefix: str, page: int = PAGE, start: str | None = None) -> AsyncIterator[list[Listed]]:
+        """List objects in the order of their names, page by page; none with a further slash after the prefix.
+
+        Args:
+            prefix: What names begin with.
+            page: How many at once, at most `PAGE`.
+            start: The first name that may be listed.
+        """
+        start = start or prefix
         while start is not None:
             found = await self._page(prefix, page, start, delimiter="/", fields="name,size,timeModified")
             yield [Listed(each.name, each.size, each.time_modified) for each in found.objects]

@@ -55,14 +55,30 @@ async def latest_of_threads(
     return found
 
 
-async def in_order(threads: Threads, prefix: str, size: int, since: datetime) -> AsyncIterator[list[str]]:
+async def thread_ids_after(threads: Threads, thread_id: str | None, limit: int, since: datetime) -> list[str]:
+    """Return the next `limit` thread ids behind one; None to begin."""
+    layout, found, start = threads.layout, list[str](), None
+    if thread_id is not None:
+        head = layout.head(thread_id)
+        # Among long ids that begin alike, the name does not say which come behind.
+        start = layout.shared_part(head) or head
+    async for page in in_order(threads, layout.heads, min(PAGE, limit + 1), since, start):
+        found += [each for each in page if thread_id is None or each.encode() > thread_id.encode()]
+        if len(found) >= limit:
+            break
+    return found[:limit]
+
+
+async def in_order(
+    threads: Threads, prefix: str, size: int, since: datetime, start: str | None = None
+) -> AsyncIterator[list[str]]:
     """List thread ids in the order of their bytes.
 
     Names of short ids say what the ids are and sort as they do. Long ids are in the heads; those whose names begin
     alike are read together and sorted.
     """
     layout, waiting, part = threads.layout, list[str](), ""
-    async for page in threads.store.list_level(prefix, size):
+    async for page in threads.store.list_level(prefix, size, start):
         ids: list[str] = []
         for listed in page:
             if not _alive(listed, since):

@@ -36,7 +36,8 @@ async def copy(threads: Threads, source: History, destination: str) -> bool:
     entries = [entry async for entry in source.newest_first()][::-1]
     if not entries:
         return False
-    if (await threads.read(destination)).head is not None:
+    known = await threads.read(destination)
+    if known.head is not None:
         raise _exists(destination)
     head = Head(destination, new_incarnation(), source.head.next_sequence)
     places = asyncio.Semaphore(_COPIES_AT_ONCE)
@@ -58,7 +59,7 @@ async def copy(threads: Threads, source: History, destination: str) -> bool:
         return Changed(history.head, True)
 
     try:
-        return await threads.update(destination, edit)
+        return await threads.update(destination, edit, known)
     except CheckpointConflictError:
         data = f"{threads.layout.data_of(destination)}{head.incarnation}/"
         async for page in threads.store.list_all(data):
