@@ -49,7 +49,7 @@ class Names:
 
     def __post_init__(self) -> None:
         # The longest name made from it ends in this.
-        _check_identifier("table_name", self.table_name, MAX_NAME_BYTES - len("_METADATA_FIELD"))
+        _check_identifier("table_name", self.table_name, MAX_NAME_BYTES - len("_METADATA_KEY"))
         if self.owner is not None:
             _check_identifier("schema", self.owner, MAX_NAME_BYTES)
 
@@ -71,6 +71,8 @@ class Names:
         }
         return {name: self.qualified(suffix) for name, suffix in suffixes.items()} | {
             "created_index": self.qualified("_CREATED"),
+            "field_index": self.qualified("_BY_FIELD"),
+            "word_index": self.qualified("_BY_WORD"),
             "version": str(SCHEMA_VERSION),
             "t": self.plain(),
             "in_order": IN_ORDER,
@@ -124,8 +126,7 @@ def _check_identifier(argument: str, name: str, longest: int) -> None:
 
 _DML: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
-# Constraints are named within CREATE TABLE, so that table and index appear together. Only what the row locks of
-# others could delay stands alone.
+# Indexes of the columns of a key in another order stand alone: the same columns cannot be two keys (ORA-02261).
 _OBJECTS: Final[tuple[tuple[Literal["table", "sequence", "index"], str, str, tuple[str, ...]], ...]] = (
     # ORDER: instances of a cluster that cache numbers of their own would number the writes of a thread out of order.
     ("sequence", "_ORDER", "CREATE SEQUENCE {order} ORDER CACHE 1000", ("SELECT",)),
@@ -170,12 +171,12 @@ _OBJECTS: Final[tuple[tuple[Literal["table", "sequence", "index"], str, str, tup
             thread_key RAW(32) NOT NULL,
             checkpoint_id RAW(1024) NOT NULL,
             CONSTRAINT "{t}_METADATA_KEY" PRIMARY KEY (thread_key, checkpoint_id, field_hash),
-            CONSTRAINT "{t}_METADATA_FIELD" UNIQUE (field_hash, thread_key, checkpoint_id),
             CONSTRAINT "{t}_METADATA_OF" FOREIGN KEY (thread_key, checkpoint_id)
                 REFERENCES {checkpoints} (thread_key, checkpoint_id) ON DELETE CASCADE
         )""",
         _DML,
     ),
+    ("index", "_BY_FIELD", "CREATE INDEX {field_index} ON {fields} (field_hash, thread_key, checkpoint_id)", ()),
     (
         "table",
         "_SEARCH",
@@ -195,11 +196,11 @@ _OBJECTS: Final[tuple[tuple[Literal["table", "sequence", "index"], str, str, tup
             thread_key RAW(32) NOT NULL,
             occurrences NUMBER(10) NOT NULL,
             CONSTRAINT "{t}_WORDS_KEY" PRIMARY KEY (thread_key, word_hash),
-            CONSTRAINT "{t}_WORDS_WORD" UNIQUE (word_hash, thread_key),
             CONSTRAINT "{t}_WORDS_OF" FOREIGN KEY (thread_key) REFERENCES {search} (thread_key) ON DELETE CASCADE
         )""",
         _DML,
     ),
+    ("index", "_BY_WORD", "CREATE INDEX {word_index} ON {words} (word_hash, thread_key, occurrences)", ()),
     # Last, and created with its row: its presence says that everything before it is there.
     ("table", "_SCHEMA", "CREATE TABLE {version_table} AS SELECT {version} AS version FROM dual", ("SELECT",)),
 )

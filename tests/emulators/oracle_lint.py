@@ -168,4 +168,21 @@ def _merged_key(node: exp.Expr) -> str | None:
     return None
 
 
-_RULES: tuple[Callable[[exp.Expr], str | None], ...] = (_from_less, _many_rows, _reserved, _dialect, _merged_key)
+def _two_keys(node: exp.Expr) -> str | None:
+    if not isinstance(node, exp.Schema):
+        return None
+    keys = [*node.find_all(exp.PrimaryKey), *node.find_all(exp.UniqueColumnConstraint)]
+    sets = [frozenset(name.name.upper() for name in key.find_all(exp.Identifier)) for key in keys]
+    if len(set(sets)) < len(sets):
+        return "ORA-02261: the same columns cannot be two keys"
+    return None
+
+
+_RULES: tuple[Callable[[exp.Expr], str | None], ...] = (
+    _from_less,
+    _many_rows,
+    _reserved,
+    _dialect,
+    _merged_key,
+    _two_keys,
+)
