@@ -15,19 +15,32 @@ class BackgroundLoop:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine there, and wait for it; whoever calls this from an event loop blocks it meanwhile."""
         with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="locus-memory", daemon=True).start()
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+            if self._running is None:
+                loop = asyncio.new_event_loop()
+                thread = threading.Thread(target=_serve, args=(loop,), name="locus-memory", daemon=True)
+                thread.start()
+                self._running = loop, thread
+            loop, _ = self._running
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
 
     def stop(self) -> None:
-        """Stop the loop, if it runs; a later call starts another one."""
+        """End the thread, if it runs; a later call starts another one."""
         with self._lock:
-            loop, self._loop = self._loop, None
-        if loop is not None:
+            running, self._running = self._running, None
+        if running is not None:
+            loop, thread = running
             loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
