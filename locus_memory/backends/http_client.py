@@ -29,7 +29,7 @@ from locus_memory.wire import PROBLEM_TYPE, error_of
 Auth = httpx.Auth | tuple[str, str]
 
 _CONNECT_TIMEOUT_SECONDS = 5.0
-_PROBE_TIMEOUT_SECONDS = 2.0
+_PROBE_TIMEOUT_SECONDS = 5.0
 """A read of `capabilities` before the first call blocks its event loop: not for long."""
 
 _KEEP_ALIVE_SECONDS = 30.0

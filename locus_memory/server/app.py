@@ -107,6 +107,9 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 400:
+            # What FastAPI says of a body that is no text.
+            return _problem_answer(problem(422, "invalid_argument", str(error.detail)))
         code = {404: "unknown_route", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
         return _problem_answer(problem(error.status_code, code, str(error.detail)), **(error.headers or {}))
 

@@ -17,6 +17,13 @@ def _whole(value: object) -> object:
     return value
 
 
+def _text(value: object) -> object:
+    # pydantic would take a number for seconds since 1970.
+    if not isinstance(value, str):
+        raise ValueError("write a time with its zone, as in RFC 3339")
+    return value
+
+
 Id = Annotated[str, Field(min_length=1, description="Any text of at most 1,024 bytes in UTF-8.")]
 Namespace = Annotated[str, Field(description="Sub-graph within the thread.")]
 Limit = Annotated[int, BeforeValidator(_whole), Field(strict=True, ge=1, le=MAX_LIMIT)]
@@ -110,7 +117,7 @@ class SearchQuery(Arguments):
 class Vacuum(Arguments):
     """Delete what was written before a time."""
 
-    before: AwareDatetime
+    before: Annotated[AwareDatetime, BeforeValidator(_text)]
 
 
 class Summary(BaseModel):

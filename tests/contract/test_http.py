@@ -12,6 +12,8 @@ from locus_memory.server.tokens import Tokens
 from locus_memory.testing.base import Reopen
 from tests.contract.test_file import TestFileCheckpointer
 from tests.contract.test_memory import TestMemoryCheckpointer
+from tests.contract.test_oci_bucket import TestOCIBucketCheckpointer
+from tests.contract.test_opensearch import TestOpenSearchCheckpointer
 from tests.contract.test_oracle import TestOracleCheckpointer
 from tests.contract.test_postgresql import TestPostgreSQLCheckpointer
 from tests.contract.test_redis import TestRedisCheckpointer
@@ -52,12 +54,20 @@ class TestFileOverHTTP(OverHTTP, TestFileCheckpointer):
     open_store = TestFileCheckpointer.reopen
 
 
-class TestPostgreSQLOverHTTP(OverHTTP, TestPostgreSQLCheckpointer):
-    open_store = TestPostgreSQLCheckpointer.reopen
+class TestOCIBucketOverHTTP(OverHTTP, TestOCIBucketCheckpointer):
+    open_store = TestOCIBucketCheckpointer.reopen
+
+
+class TestOpenSearchOverHTTP(OverHTTP, TestOpenSearchCheckpointer):
+    open_store = TestOpenSearchCheckpointer.reopen
 
 
 class TestOracleOverHTTP(OverHTTP, TestOracleCheckpointer):
     open_store = TestOracleCheckpointer.reopen
+
+
+class TestPostgreSQLOverHTTP(OverHTTP, TestPostgreSQLCheckpointer):
+    open_store = TestPostgreSQLCheckpointer.reopen
 
 
 class TestRedisOverHTTP(OverHTTP, TestRedisCheckpointer):
@@ -65,5 +75,5 @@ class TestRedisOverHTTP(OverHTTP, TestRedisCheckpointer):
 
 
 # Imported to be inherited from, not to be collected here again.
-del TestFileCheckpointer, TestMemoryCheckpointer, TestOracleCheckpointer
-del TestPostgreSQLCheckpointer, TestRedisCheckpointer
+del TestFileCheckpointer, TestMemoryCheckpointer, TestOCIBucketCheckpointer, TestOpenSearchCheckpointer
+del TestOracleCheckpointer, TestPostgreSQLCheckpointer, TestRedisCheckpointer
