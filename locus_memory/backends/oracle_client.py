@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import oracledb
 
 from locus_memory.backends.oracle_errors import NAME_IN_USE, NO_SUCH_TABLE, NOT_UNIQUE, code_of, translate
 from locus_memory.backends.oracle_pool import ConnectionPool, Session
-from locus_memory.backends.oracle_schema import IN_ORDER, SCHEMA_VERSION, Names, ddl
-from locus_memory.backends.oracle_statements import Statements
+from locus_memory.backends.oracle_schema import IN_ORDER, SCHEMA_VERSION, DatabaseObject, Names, ddl
+from locus_memory.backends.oracle_statements import SEARCH, Statements
 from locus_memory.connection import OracleConnection
 from locus_memory.errors import BackendUnavailableError, BindingError, SchemaError
 from locus_memory.loops import PerLoop
@@ -35,10 +36,40 @@ _BIND_TYPES: Final = {
 }
 
 
+class NamedStatements(Protocol):
+    """Statements for one table name; `version` reads the version of its tables."""
+
+    def __getitem__(self, name: str) -> str:
+        """Return the text of a statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """A set of tables that share a version: those of the checkpoints, or of a cross-thread store.
+
+    Attributes:
+        names: Their names.
+        statements: What is run on them.
+        objects: What creates them.
+        version: The newest that this library knows.
+    """
+
+    names: Names
+    statements: NamedStatements
+    objects: tuple[DatabaseObject, ...]
+    version: int
+
+
+def checkpoint_tables(connection: OracleConnection) -> Tables:
+    """Return the tables of the checkpoints."""
+    names = Names(connection.table_name, connection.owner)
+    return Tables(names, Statements(names), ddl(connection.table_name, connection.owner), SCHEMA_VERSION)
+
+
 class Client:
     """A borrowed session that runs the named statements of one table name."""
 
-    def __init__(self, session: Session, statements: Statements) -> None:
+    def __init__(self, session: Session, statements: NamedStatements) -> None:
         self._session = session
         self._statements = statements
 
@@ -75,13 +106,31 @@ class Client:
             await self._session.run(cursor.executemany(self._statements[name], [dict(row) for row in rows]))
             return int(cursor.rowcount)
 
+    async def execute_many_unless_present(self, name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Like `execute_many`; False where another session has just inserted one of the rows: then roll back."""
+        try:
+            await self.execute_many(name, rows)
+        except oracledb.IntegrityError as error:
+            if code_of(error) == NOT_UNIQUE:
+                return False
+            raise
+        return True
+
     async def fetch(self, name: str, parameters: Mapping[str, Any], rows: int = 1) -> list[Any]:
         """Run a query and return its rows; `rows` is how many to expect."""
-        return await self._fetch(self._statements[name], parameters, rows)
+        text = self._statements[name]
+        # With autocommit the driver would commit a query as well, and release what it has locked.
+        self._session.connection.autocommit = False
+        with self._session.cursor() as cursor:
+            # One more than expected, so that the server says in the same answer that there are no more.
+            cursor.arraysize = cursor.prefetchrows = min(rows, _MAX_FETCHED_ROWS) + 1
+            cursor.setinputsizes(**_types_of(parameters))
+            await self._session.run(cursor.execute(text, dict(parameters)))
+            return await self._session.run(cursor.fetchall())
 
     async def search(self, parameters: Mapping[str, Any], term_count: int, rows: int) -> list[Any]:
         """Run the search for so many words."""
-        return await self._fetch(self._statements.search(term_count), parameters, rows)
+        return await self.fetch(f"{SEARCH}{term_count}", parameters, rows)
 
     async def lock(self, name: str, parameters: Mapping[str, Any], rows: int = 1) -> list[Any]:
         """Run a query that locks its rows until the next commit."""
@@ -96,16 +145,6 @@ class Client:
     async def rollback(self) -> None:
         """Undo what was not committed."""
         await self._session.rollback()
-
-    async def _fetch(self, text: str, parameters: Mapping[str, Any], rows: int) -> list[Any]:
-        # With autocommit the driver would commit a query as well, and release what it has locked.
-        self._session.connection.autocommit = False
-        with self._session.cursor() as cursor:
-            # One more than expected, so that the server says in the same answer that there are no more.
-            cursor.arraysize = cursor.prefetchrows = min(rows, _MAX_FETCHED_ROWS) + 1
-            cursor.setinputsizes(**_types_of(parameters))
-            await self._session.run(cursor.execute(text, dict(parameters)))
-            return await self._session.run(cursor.fetchall())
 
     @contextmanager
     def _writing(self, commit: bool, parameters: Mapping[str, Any]) -> Iterator[oracledb.AsyncCursor]:
@@ -128,11 +167,13 @@ class _Loop:
 class Clients:
     """Lends clients on the running event loop; makes missing tables first."""
 
-    def __init__(self, connection: OracleConnection) -> None:
+    def __init__(
+        self, connection: OracleConnection, tables_of: Callable[[OracleConnection], Tables] = checkpoint_tables
+    ) -> None:
         _check_no_login(connection.dsn)
         self.connection = connection
-        self._names = Names(connection.table_name, connection.owner)
-        self._statements = Statements(self._names)
+        self._tables_of = tables_of
+        self._tables = tables_of(connection)
         self._prepared = connection.tables == "provisioned"
         self._loops: PerLoop[_Loop] = PerLoop(
             self._open, lambda loop: loop.pool.close(), lambda loop: loop.pool.drain()
@@ -152,10 +193,10 @@ class Clients:
             if not self._prepared:
                 await self._prepare(loop)
             async with loop.pool.session() as session:
-                yield Client(session, self._statements)
+                yield Client(session, self._tables.statements)
         except oracledb.Error as error:
             where = f"Oracle at {connection.dsn}"
-            raise translate(error, where, connection.username, self._names.qualified()) from error
+            raise translate(error, where, connection.username, self._tables.names.qualified()) from error
         except OSError as error:
             raise BackendUnavailableError(f"Oracle at {connection.dsn}: {error.strerror or error}") from error
 
@@ -163,8 +204,7 @@ class Clients:
         """Go over to a document, if it is another one; each event loop does when it next wants a client."""
         if connection != self.connection:
             _check_no_login(connection.dsn)
-            self._names = Names(connection.table_name, connection.owner)
-            self._statements = Statements(self._names)
+            self._tables = self._tables_of(connection)
             self.connection = connection
             self._loops.renew()
 
@@ -187,22 +227,23 @@ class Clients:
             if self._prepared:
                 return
             async with loop.pool.session() as session:
-                client = Client(session, self._statements)
+                client = Client(session, self._tables.statements)
                 version = await _version(client)
                 if version is None:
                     await self._create(session)
                     version = await _version(client)
+            names = self._tables.names
             if version is None:
-                raise BackendUnavailableError(f"the tables of {self._names.qualified()} are being created by another")
-            if version > SCHEMA_VERSION:
+                raise BackendUnavailableError(f"the tables of {names.qualified()} are being created by another")
+            if version > self._tables.version:
                 raise SchemaError(
-                    f"{self._names.qualified('_SCHEMA')} has version {version} of the tables, this locus-memory knows "
-                    f"up to {SCHEMA_VERSION}: install a newer one"
+                    f"{names.qualified('_SCHEMA')} has version {version} of the tables, this locus-memory knows "
+                    f"up to {self._tables.version}: install a newer one"
                 )
             self._prepared = True
 
     async def _create(self, session: Session) -> None:
-        for item in ddl(self._names.table_name, self._names.owner):
+        for item in self._tables.objects:
             with session.cursor() as cursor:
                 try:
                     await session.run(cursor.execute(item.statement))

@@ -112,6 +112,10 @@ _TEXTS: Final = {
 }
 
 
+SEARCH: Final = "search for "
+"""Followed by the number of words, the name of the search for so many."""
+
+
 class Statements:
     """The statements for one table name, by name."""
 
@@ -122,6 +126,8 @@ class Statements:
         self._texts = {name: text.format(**fragments) for name, text in _TEXTS.items() if name != "search"}
 
     def __getitem__(self, name: str) -> str:
+        if name.startswith(SEARCH):
+            return self.search(int(name.removeprefix(SEARCH)))
         return self._texts[name]
 
     def names(self) -> tuple[str, ...]:

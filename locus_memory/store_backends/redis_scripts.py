@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from locus_memory.backends.redis_scripts import make_script
+from locus_memory.backends.redis_lua import make_script
 
 _NAMES: Final = """
 local all = prefix .. 'i:s:all'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -124,6 +125,8 @@ class EmulatedCursor:
         return {name: self._value(statement, name, value) for name, value in parameters.items()}
 
     def _value(self, statement: Translation, name: str, value: Any) -> Any:
+        if isinstance(value, array):
+            return f"[{','.join(map(repr, value))}]"
         if value in ("", b""):
             return None
         if isinstance(value, bool):

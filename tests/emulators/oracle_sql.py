@@ -54,6 +54,8 @@ def translate(statement: str) -> Translation:
 def parse(statement: str) -> exp.Expr:
     """Parse a statement of Oracle, with what sqlglot's reader lacks."""
     statement = re.sub(r"\bCASCADE CONSTRAINTS PURGE\b", "CASCADE", statement)
+    # For the reader a type of somebody's own.
+    statement = re.sub(r"\bVECTOR\((\d+), FLOAT32\)", r"VECTOR_\1", statement)
     # In PostgreSQL an index lives where its table does.
     statement = re.sub(r'^(CREATE INDEX )"\w+"\.', r"\1", statement)
     return sqlglot.parse_one(statement, read="oracle")
@@ -96,6 +98,13 @@ def _node(node: exp.Expr) -> exp.Expr | None:
         return sqlglot.parse_one("clock_timestamp() AT TIME ZONE 'UTC'", read="postgres")
     if isinstance(node, exp.Anonymous) and node.name.upper() == "RAWTOHEX":
         return exp.Upper(this=exp.func("encode", node.expressions[0], exp.Literal.string("hex")))
+    if isinstance(node, exp.Anonymous) and node.name.upper() == "NUMTODSINTERVAL":
+        return exp.Var(this=f"make_interval(secs => ({node.expressions[0].sql(dialect='postgres')})::float8)")
+    if isinstance(node, exp.Anonymous) and node.name.upper() == "VECTOR_DISTANCE":
+        column, vector, metric = node.expressions
+        assert metric.name == "COSINE"
+        other = vector.sql(dialect="postgres")
+        return exp.Var(this=f"({column.sql(dialect='postgres')} OPERATOR(public.<=>) CAST({other} AS public.vector))")
     if isinstance(node, exp.Dot) and node.this.name == "UTL_RAW":
         return exp.func("convert_from", node.expression.expressions[0], exp.Literal.string("UTF8"))
     if isinstance(node, exp.JSONValue):
@@ -128,7 +137,9 @@ def _type(column: exp.ColumnDef) -> None:
         return
     limit = next((int(re.sub(r"\D", "", size.sql())) for size in kind.expressions), None)
     name = kind.sql(dialect="oracle").upper()
-    if name.startswith("RAW"):
+    if name.startswith("VECTOR_"):
+        spelled, measure = f"public.vector({name.removeprefix('VECTOR_')})", None
+    elif name.startswith("RAW"):
         spelled, measure = "bytea", "octet_length"
     elif kind.this in _LOBS:
         spelled, measure = f"{_LOBS[kind.this]} STORAGE EXTERNAL", None

@@ -18,7 +18,9 @@ from urllib.parse import quote, urlencode
 import oracledb
 from psycopg import sql
 
-from locus_memory.backends.oracle_schema import ddl
+from locus_memory.backends.oracle_schema import DatabaseObject, ddl
+from locus_memory.store_backends import oracle_schema as items
+from locus_memory.store_backends.oracle import ITEMS_SUFFIX
 from tests.emulators import oracle as emulator
 from tests.emulators.oracle_switch import VARIABLE
 from tests.servers.postgresql import Database, PostgreSQLServer
@@ -70,6 +72,7 @@ class EmulatedOracle:
         if not durable:
             name = sql.Identifier(self.database.name)
             self.database.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(name))
+        self.database.execute(sql.SQL("CREATE EXTENSION vector"))
         self._user, self._password = self.create_user()
 
     def create_user(self) -> tuple[str, str]:
@@ -120,7 +123,7 @@ class EmulatedOracle:
             sql.SQL("DROP {} IF EXISTS {} CASCADE").format(
                 sql.SQL(item.kind.upper()), sql.Identifier(store.user.upper(), item.name)
             )
-            for item in reversed(ddl(store.table_name))
+            for item in _objects(store.table_name)
             if item.kind != "index"
         ]
         self.database.execute(sql.SQL("; ").join(objects))
@@ -149,7 +152,7 @@ class RealOracle:
         store = replace(self._store, table_name=f"t_{secrets.token_hex(6)}")
         yield store
         with self._connect() as connection, connection.cursor() as cursor:
-            for item in reversed(ddl(store.table_name)):
+            for item in _objects(store.table_name):
                 if item.kind != "index":
                     purge = " CASCADE CONSTRAINTS PURGE" if item.kind == "table" else ""
                     _drop(cursor, f'DROP {item.kind.upper()} "{item.name}"{purge}')
@@ -171,6 +174,12 @@ class RealOracle:
 
 
 _FIELDS = ("user", "password", "wallet_location", "wallet_password")
+
+
+def _objects(table_name: str) -> list[DatabaseObject]:
+    """Everything that tests create, in the order to drop it: checkpoints, and the items of a cross-thread store."""
+    found = [*ddl(table_name), *items.ddl(f"{table_name}{ITEMS_SUFFIX}", dimension=1)]
+    return found[::-1]
 
 
 def _drop(cursor: oracledb.Cursor, statement: str) -> None:
