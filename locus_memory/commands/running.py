@@ -124,7 +124,13 @@ def run_on_store(
 def _confirm(question: str, output: Output) -> None:
     if output.as_json or not sys.stdin.isatty():
         raise InvalidArgumentError("nobody can be asked here: write --yes")
-    if not typer.confirm(printable(question), err=True):
+    # Python can miss a signal that comes just before it waits for input. Nothing is open yet: let it end the process.
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        agreed = typer.confirm(printable(question), err=True)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if not agreed:
         raise Failure(ExitCode.FAILED, "declined", "nothing was deleted")
 
 
