@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import zstandard
@@ -15,6 +15,7 @@ from rich.table import Table
 from benchmarks import files, object_storage, opensearch, oracle, postgresql, service, valkey
 from benchmarks.contenders import CLIENTS
 from benchmarks.conversation import conversation
+from benchmarks.graph import STEPS
 from benchmarks.measure import Figures, measure
 from benchmarks.suite import OpenSuite, Requests, Suite
 
@@ -84,6 +85,8 @@ async def _run(wanted: Iterable[str], rounds: int, calls: int, size: int) -> boo
             targets += _targets(suite, figures)
             if suite.count_requests:
                 _print_requests(console, suite.title, await suite.count_requests())
+            if suite.count_bytes:
+                _print_bytes(console, suite.title, await suite.count_bytes())
     for target in targets:
         console.print(str(target), style=None if target.met else "bold red")
     return all(target.met for target in targets)
@@ -142,6 +145,15 @@ def _print_requests(console: Console, title: str, requests: Requests) -> None:
     console.print(table)
 
 
+def _print_bytes(console: Console, title: str, sizes: Mapping[str, int]) -> None:
+    table = Table(title=f"{title}: bytes stored for a LangGraph graph of {STEPS} steps", title_justify="left")
+    table.add_column("")
+    table.add_column("bytes", justify="right")
+    for name, size in sizes.items():
+        table.add_row(name, f"{size:,}")
+    console.print(table)
+
+
 def _targets(suite: Suite, figures: Sequence[Figures]) -> list[Target]:
     raw = next(one for one in figures if one.role == "raw")
     ours = next(one for one in figures if one.role == "ours")
@@ -156,6 +168,15 @@ def _targets(suite: Suite, figures: Sequence[Figures]) -> list[Target]:
             if one.role == "peer" and one.name.startswith(prefix):
                 description = f"{suite.title}: throughput at {CLIENTS} to that of {one.name}"
                 found.append(Target(description, ours.rate / one.rate, bound, at_most=False))
+    saver = next((one for one in figures if one.role == "saver"), None)
+    for one in figures:
+        if saver and suite.saver_peers and one.role == "peer" and one.name.startswith(suite.saver_peers):
+            whose = f"to that of {one.name}"
+            found += [
+                Target(f"{suite.title}: p50 of our saver's put {whose}", saver.save / one.save, 1.0, True),
+                Target(f"{suite.title}: p50 of our saver's get_tuple {whose}", saver.load / one.load, 1.0, True),
+                Target(f"{suite.title}: throughput of our saver {whose}", saver.rate / one.rate, 1.5, False),
+            ]
     return found
 
 

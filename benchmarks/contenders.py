@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from locus.core.state import AgentState
 
-Role = Literal["raw", "floor", "peer", "ours", "variant"]
-"""What figures are compared as; `floor` is a raw driver that also turns the state into bytes and back, `variant` is
-ours with other settings, for information."""
+Role = Literal["raw", "floor", "peer", "ours", "saver", "variant"]
+"""What figures are compared as; `floor` is a raw driver that also turns the state into bytes and back, `saver` is
+our saver for LangGraph, `variant` ours with other settings, for information."""
 
 
 CLIENTS = 8
@@ -89,11 +89,9 @@ class Checkpointer(Contender):
 class LangGraph(Contender):
     """A LangGraph saver: the conversation as one channel whose version changes with each checkpoint."""
 
-    role: Role = "peer"
-
-    def __init__(self, state: AgentState, name: str, saver: Any) -> None:
+    def __init__(self, state: AgentState, name: str, saver: Any, role: Role = "peer") -> None:
         super().__init__(state)
-        self.name = name
+        self.name, self.role = name, role
         self._saver = saver
         self._messages = [message.model_dump(mode="json") for message in state.messages]
         self._numbers = itertools.count(1)

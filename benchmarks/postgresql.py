@@ -11,13 +11,15 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from locus.core.state import AgentState
 from locus.memory.backends.adapters import postgresql_checkpointer as locus_checkpointer
 from locus.memory.backends.pg_checkpointer import PgCheckpointer
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 from psycopg_pool import AsyncConnectionPool
 
 from benchmarks.contenders import CLIENTS, Checkpointer, LangGraph, RawDriver
+from benchmarks.graph import OUR_SAVER, stored_bytes
 from benchmarks.suite import Suite
 from locus_memory.backends import postgresql_checkpointer
-from tests.servers.postgresql import PostgreSQLServer
+from locus_memory.langgraph import LangGraphSaver
+from tests.servers.postgresql import Database, PostgreSQLServer
 
 
 class RawPostgreSQL(RawDriver):
@@ -66,15 +68,7 @@ async def suite(state: AgentState) -> AsyncIterator[Suite]:
     """Everything that stores in PostgreSQL."""
     with PostgreSQLServer() as server:
         dsn = server.dsn()
-        # The pool of LangGraph's saver, as its documentation has it.
-        pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
-            dsn,
-            min_size=CLIENTS,
-            max_size=CLIENTS,
-            open=False,
-            kwargs={"autocommit": True, "prepare_threshold": 0},
-        )
-        async with pool:
+        async with _pool(dsn) as pool:
             yield Suite(
                 title=f"PostgreSQL {server.version}",
                 contenders=[
@@ -86,7 +80,34 @@ async def suite(state: AgentState) -> AsyncIterator[Suite]:
                     Checkpointer(state, "locus-sdk PgCheckpointer", "peer", PgCheckpointer(dsn, schema="locus_pg")),
                     LangGraph(state, "LangGraph postgres", AsyncPostgresSaver(pool)),
                     Checkpointer(state, "locus-memory", "ours", postgresql_checkpointer(dsn, schema="locus_memory")),
+                    LangGraph(state, OUR_SAVER, LangGraphSaver(postgresql_checkpointer(dsn, schema="saver")), "saver"),
                 ],
                 p50_bound=1.3,
                 throughput_bounds={"": 3.0},
+                saver_peers="LangGraph",
+                count_bytes=lambda: _sizes(server, state),
             )
+
+
+async def _sizes(server: PostgreSQLServer, state: AgentState) -> dict[str, int]:
+    theirs, ours = server.create_database("theirs"), server.create_database("ours")
+    async with _pool(theirs.dsn()) as pool:
+        saver = AsyncPostgresSaver(pool)
+        await saver.setup()
+        sizes = await stored_bytes({"LangGraph postgres": saver}, state, lambda _: _size(theirs))
+    checkpointer = postgresql_checkpointer(ours.dsn())
+    async with checkpointer:
+        sizes |= await stored_bytes({OUR_SAVER: LangGraphSaver(checkpointer)}, state, lambda _: _size(ours))
+    return sizes
+
+
+def _size(database: Database) -> int:
+    """Tables with their indexes and everything that is stored beside them."""
+    statement = "SELECT sum(pg_total_relation_size(relid))::bigint FROM pg_stat_user_tables"
+    return int(database.execute(sql.SQL(statement))[0][0])
+
+
+def _pool(dsn: str) -> AsyncConnectionPool[Any]:
+    """Make the pool of LangGraph's saver, as its documentation has it."""
+    options = {"autocommit": True, "prepare_threshold": 0}
+    return AsyncConnectionPool(dsn, min_size=CLIENTS, max_size=CLIENTS, open=False, kwargs=options)

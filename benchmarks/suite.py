@@ -23,16 +23,20 @@ class Suite:
         contenders: Everything that stores on it; exactly one is ours, one is raw.
         p50_bound: How many times the raw driver's time a save or load of ours may take.
         throughput_bounds: How many times the throughput ours must have, by the beginning of a peer's name.
+        saver_peers: Beginning of the names of the peers that our saver for LangGraph is compared with.
         calls: Share of the calls that the command line asks for; slow servers get fewer.
         count_requests: Counts what each operation asks of the server.
+        count_bytes: Counts what each saver stores for a graph.
     """
 
     title: str
     contenders: Sequence[Contender]
     p50_bound: float | None = None
     throughput_bounds: Mapping[str, float] = field(default_factory=dict)
+    saver_peers: str | None = None
     calls: float = 1.0
     count_requests: Callable[[], Awaitable[Requests]] | None = None
+    count_bytes: Callable[[], Awaitable[Mapping[str, int]]] | None = None
 
 
 OpenSuite = Callable[[AgentState], AbstractAsyncContextManager[Suite]]
