@@ -8,23 +8,25 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from pydantic import JsonValue
 
 from locus_memory.adapter import AdapterOptions, StorageBackendAdapter
+from locus_memory.backends import redis_history as history
 from locus_memory.backends import redis_listing as listing
 from locus_memory.backends import redis_scripts as scripts
 from locus_memory.backends.redis_copy import CrossSlotCopy
-from locus_memory.backends.redis_keys import KeyLayout, encode
+from locus_memory.backends.redis_keys import KeyLayout, decode, encode
 from locus_memory.backends.redis_listing import PAGE
+from locus_memory.backends.redis_lua import Script
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
 from locus_memory.connection import RedisConnection
 from locus_memory.drivers import require
-from locus_memory.errors import BindingError, CheckpointConflictError, CorruptCheckpointError
-from locus_memory.storage import CheckpointSummary, NewCheckpoint, StorageBackend, StoredCheckpoint
+from locus_memory.errors import BindingError, CheckpointConflictError, CorruptCheckpointError, MissingPartsError
+from locus_memory.storage import CheckpointSummary, NewCheckpoint, PendingWrite, StorageBackend, StoredCheckpoint
 from locus_memory.urls import parse_url
 
 if TYPE_CHECKING:
@@ -81,8 +83,9 @@ class RedisBackend(StorageBackend):
         elif isinstance(expected_checkpoint_id, str):
             mode, expected = "next", expected_checkpoint_id
         space = self._client.spaces.of(checkpoint.thread_id)
+        indexes = _index_keys(space, checkpoint.metadata)
         written = await self._client.run(
-            scripts.PUT,
+            scripts.PUT_WITH_PARTS if checkpoint.part_names else scripts.PUT,
             space.prefix,
             checkpoint.thread_id,
             encode(checkpoint.thread_id),
@@ -94,8 +97,14 @@ class RedisBackend(StorageBackend):
             self._ttl_milliseconds(),
             mode,
             expected,
-            *_index_keys(space, checkpoint.metadata),
+            "" if checkpoint.created_at is None else _microsecond(checkpoint.created_at),
+            len(indexes),
+            *indexes,
+            *(history.part_arguments(checkpoint) if checkpoint.part_names else ()),
         )
+        if written < 0:
+            where = f"thread {checkpoint.thread_id!r}, checkpoint {checkpoint.checkpoint_id!r}"
+            raise MissingPartsError(f"{where}: a part that it needs is not there any more")
         if not written:
             raise CheckpointConflictError(
                 f"thread {checkpoint.thread_id!r}: the latest checkpoint is not {expected_checkpoint_id!r} as expected"
@@ -117,6 +126,42 @@ class RedisBackend(StorageBackend):
     ) -> CheckpointSummary | None:
         found = await self._get(thread_id, checkpoint_id, namespace, with_payload=False)
         return found and found[0]
+
+    async def get_complete(
+        self, thread_id: str, checkpoint_ids: Sequence[str] | None = None, *, namespace: str = ""
+    ) -> list[StoredCheckpoint]:
+        if checkpoint_ids is None:
+            return await self._get_complete(thread_id, namespace)
+        found: list[StoredCheckpoint] = []
+        for start in range(0, len(checkpoint_ids), history.BATCH):
+            batch = checkpoint_ids[start : start + history.BATCH]
+            found += await self._get_complete(thread_id, namespace, *batch)
+        return found
+
+    async def _get_complete(self, thread_id: str, namespace: str, *ids: str) -> list[StoredCheckpoint]:
+        ttl = self._ttl_after_read()
+        tag = encode(thread_id)
+        rows, held = await self._run(history.GET_COMPLETE, thread_id, thread_id, tag, encode(namespace), ttl, *ids)
+        parts = history.parts_of(held)
+        return [_complete(thread_id, namespace, row, parts) for row in rows]
+
+    async def put_writes(
+        self, thread_id: str, checkpoint_id: str, writes: Sequence[PendingWrite], *, namespace: str = ""
+    ) -> None:
+        await self._run(
+            history.PUT_WRITES,
+            thread_id,
+            thread_id,
+            encode(thread_id),
+            encode(namespace),
+            checkpoint_id,
+            self._ttl_milliseconds(),
+            *history.write_arguments(writes),
+        )
+
+    async def get_writes(self, thread_id: str, checkpoint_id: str, *, namespace: str = "") -> list[PendingWrite]:
+        rows = await self._run(history.GET_WRITES, thread_id, encode(thread_id), encode(namespace), checkpoint_id)
+        return list(history.writes_of(rows))
 
     async def list_checkpoints(self, thread_id: str, limit: int, *, namespace: str = "") -> list[CheckpointSummary]:
         rows = await self._run(scripts.LIST_CHECKPOINTS, thread_id, encode(thread_id), encode(namespace), limit)
@@ -166,6 +211,24 @@ class RedisBackend(StorageBackend):
                     break
         return found
 
+    @property
+    def transfers(self) -> bool:
+        return True
+
+    async def list_threads_after(self, thread_id: str | None, limit: int) -> list[str]:
+        # The least text that comes behind an id is the id and a zero byte.
+        start = "" if thread_id is None else f"{thread_id}\0"
+        found: list[str] = []
+        async for thread in listing.in_order(self._client, scripts.LIST_THREADS, start, limit, lambda row: row):
+            found.append(thread.decode())
+            if len(found) == limit:
+                break
+        return found
+
+    async def list_namespaces(self, thread_id: str) -> list[str]:
+        found = await self._run(scripts.LIST_NAMESPACES, thread_id, encode(thread_id))
+        return sorted((decode(namespace.decode()) for namespace in found), key=str.encode)
+
     async def list_latest(self, limit: int) -> list[CheckpointSummary]:
         found: list[CheckpointSummary] = []
         async for row in listing.in_order(self._client, scripts.LIST_LATEST, "", limit, lambda row: row[0]):
@@ -179,7 +242,7 @@ class RedisBackend(StorageBackend):
         return [_summary(thread.decode(), checkpoint_id, text) for thread, checkpoint_id, text in rows]
 
     async def vacuum(self, before: datetime) -> int:
-        microsecond = (before - _EPOCH) // timedelta(microseconds=1)
+        microsecond = _microsecond(before)
         deleted = 0
         for space in self._client.spaces.all:
             start: bytes | None = b"-"
@@ -204,17 +267,20 @@ class RedisBackend(StorageBackend):
         connection = self._client.connection
         return f"RedisBackend({connection.addresses[0]}/{connection.database}, {connection.key_prefix!r})"
 
-    async def _run(self, script: scripts.Script, thread_id: str, *arguments: str | int) -> Any:
+    async def _run(self, script: Script, thread_id: str, *arguments: str | bytes | int) -> Any:
         """Run a script on the key space of a thread."""
         return await self._client.run(script, self._client.spaces.of(thread_id).prefix, *arguments)
 
     def _ttl_milliseconds(self) -> int:
         return (self._client.connection.ttl_seconds or 0) * 1000
 
+    def _ttl_after_read(self) -> int:
+        return self._ttl_milliseconds() if self._client.connection.refresh_ttl_on_read else 0
+
     async def _get(
         self, thread_id: str, checkpoint_id: str | None, namespace: str, *, with_payload: bool
     ) -> tuple[CheckpointSummary, bytes | None] | None:
-        ttl = self._ttl_milliseconds() if self._client.connection.refresh_ttl_on_read else 0
+        ttl = self._ttl_after_read()
         wanted = [] if checkpoint_id is None else [checkpoint_id]
         found = await self._run(
             scripts.GET, thread_id, thread_id, encode(thread_id), encode(namespace), int(with_payload), ttl, *wanted
@@ -292,6 +358,19 @@ def _index_keys(space: KeyLayout, metadata: Mapping[str, JsonValue]) -> list[str
         for item in value if isinstance(value, list) else ():
             keys[space.metadata(field, item)] = None
     return list(keys)
+
+
+def _microsecond(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def _complete(thread_id: str, namespace: str, row: Sequence[Any], parts: Mapping[bytes, bytes]) -> StoredCheckpoint:
+    checkpoint_id, text, payload, names, writes = row
+    summary = _summary(thread_id, checkpoint_id, text, namespace)
+    if payload is None or not all(name in parts for name in names):
+        raise _incomplete(thread_id, summary.checkpoint_id)
+    own = {name.decode(): parts[name] for name in names}
+    return StoredCheckpoint(summary, payload, own, history.writes_of(writes))
 
 
 def _summary(thread_id: str, checkpoint_id: bytes, text: bytes | None, namespace: str = "") -> CheckpointSummary:

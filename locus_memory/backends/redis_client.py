@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from locus_memory.backends.redis_discovery import ClusterDiscovery, SentinelDiscovery
 from locus_memory.backends.redis_keys import KeySpaces
+from locus_memory.backends.redis_lua import Script
 from locus_memory.backends.redis_node import Argument, Call, Node
-from locus_memory.backends.redis_scripts import Script
 from locus_memory.backends.redis_topology import Topology
 from locus_memory.connection import RedisConnection
 from locus_memory.errors import BindingError

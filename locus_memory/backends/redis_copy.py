@@ -1,39 +1,48 @@
 """Copies a thread from one slot of a Cluster to another, where no script reaches both.
 
 The copy is what the thread was at one moment, and appears at another, whole. A script reads the order and the
-summaries of all checkpoints; their payloads follow in portions. A checkpoint that was replaced or deleted before its
-payload was read has another summary, with the microsecond of its write, and the copy starts again; what was merely
-added does not matter. At the destination the portions wait below names of their own, which expire should nobody come
-back for them, until a last script moves them into place.
+summaries of all checkpoints, with the names of their parts and the places of their pending writes; payloads, parts and
+writes follow in portions. A checkpoint that was replaced or deleted before that has another summary, with the
+microsecond of its write, and one of whose writes one was replaced has another list of them; then the copy starts again.
+What was merely added does not matter. Writes on checkpoints that do not exist stay behind.
+
+At the destination the portions wait below names of their own, which expire should nobody come back for them, until a
+last script moves them into place.
 """
 
 from __future__ import annotations
 
+import itertools
 import secrets
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from locus_memory.backends.redis_keys import KeyLayout, encode
-from locus_memory.backends.redis_scripts import ENCODING, FORGET, NOW_MS, TOUCH, make_script
+from locus_memory.backends.redis_lua import ENCODING, FORGET, NOW_MS, TOUCH, make_script
 from locus_memory.errors import BackendUnavailableError, CorruptCheckpointError
 
-_PORTION_CHECKPOINTS: Final = 100
+_PORTION_FIELDS: Final = 500
 _PORTION_BYTES: Final = 4 * 1024 * 1024
 _ABANDONED_MILLISECONDS: Final = 10 * 60 * 1000
 
 _SNAPSHOT: Final = make_script(
     ENCODING,
     """
--- prefix, tag; returns {namespace, id, sequence number, summary, index keys without the prefix, one a line}
+-- prefix, tag; returns for each checkpoint what `_Checkpoint` holds, in its order
 local base, refs, found = prefix .. 't:{' .. ARGV[2] .. '}:', prefix .. 'i:refs:' .. ARGV[2], {}
 for _, namespace in ipairs(call('SMEMBERS', base .. 'namespaces')) do
     local order = call('ZRANGE', base .. 'order:' .. namespace, 0, -1, 'WITHSCORES')
     for i = 1, #order, 2 do
-        local indexes = {}
-        local held = call('HGET', refs, ARGV[2] .. '|' .. namespace .. '|' .. encode(order[i]))
+        local id, indexes = order[i], {}
+        local held = call('HGET', refs, ARGV[2] .. '|' .. namespace .. '|' .. encode(id))
         for index in (held or ''):gmatch('[^\\n]+') do indexes[#indexes + 1] = index:sub(#prefix + 1) end
-        local summary = call('HGET', base .. 'data:' .. namespace, 's' .. order[i])
-        found[#found + 1] = {namespace, order[i], order[i + 1], summary, table.concat(indexes, '\\n')}
+        local row = call('HMGET', base .. 'data:' .. namespace, 's' .. id, 'n' .. id, 'l' .. id)
+        local names = row[2] and cmsgpack.unpack(row[2]) or {}
+        found[#found + 1] = {
+            namespace, id, order[i + 1], row[1], table.concat(indexes, '\\n'), row[2] or '', names, row[3] or ''
+        }
     end
 end
 return found
@@ -43,14 +52,20 @@ return found
 
 _READ: Final = make_script(
     """
--- prefix, tag, bytes that suffice, {namespace, id, summary}...; returns {payload or nothing}, false when one changed
-local base, found, size = prefix .. 't:{' .. ARGV[2] .. '}:data:', {}, 0
-for i = 4, #ARGV, 3 do
-    local now = call('HMGET', base .. ARGV[i], 's' .. ARGV[i + 1], 'p' .. ARGV[i + 1])
-    if now[1] ~= ARGV[i + 2] then return false end
-    found[#found + 1] = now[2]
-    size = size + (now[2] and #now[2] or 0)
-    if size >= tonumber(ARGV[3]) then break end
+-- prefix, tag, bytes that suffice, {namespace, id, summary, list of writes, number of fields, field...}...
+-- returns values of the fields, false when a checkpoint has changed
+local base, found, size, i = prefix .. 't:{' .. ARGV[2] .. '}:data:', {}, 0, 4
+while i <= #ARGV and size < tonumber(ARGV[3]) do
+    local data, list, last = base .. ARGV[i], ARGV[i + 3], i + 4 + ARGV[i + 4]
+    local now = call('HMGET', data, 's' .. ARGV[i + 1], 'l' .. ARGV[i + 1])
+    if now[1] ~= ARGV[i + 2] or (now[2] or ''):sub(1, #list) ~= list then return false end
+    for field = i + 5, last do
+        local value = call('HGET', data, ARGV[field])
+        found[#found + 1] = value
+        size = size + (value and #value or 0)
+        if size >= tonumber(ARGV[3]) then break end
+    end
+    i = last + 1
 end
 return found
 """,
@@ -60,21 +75,22 @@ return found
 _STAGE: Final = make_script(
     ENCODING,
     """
--- prefix, tag, token, milliseconds to keep, {namespace, id, sequence number, summary, index keys, payload}...
+-- prefix, tag, token, milliseconds to keep, number of checkpoints,
+-- {namespace, id, sequence number, summary, index keys}..., {namespace, field, value}...
 local base = prefix .. 't:{' .. ARGV[2] .. '}:'
 if call('EXISTS', base .. 'namespaces') == 1 then return -1 end
-local stage = base .. 'copy:' .. ARGV[3] .. ':'
-for i = 5, #ARGV, 6 do
-    local namespace, id, summary = ARGV[i], ARGV[i + 1], ARGV[i + 3]
+local stage, fields = base .. 'copy:' .. ARGV[3] .. ':', 6 + 5 * ARGV[5]
+for i = 6, fields - 1, 5 do
+    local namespace, id, indexes = ARGV[i], ARGV[i + 1], ARGV[i + 4]
     call('SADD', stage .. 'namespaces', namespace)
     call('ZADD', stage .. 'order:' .. namespace, ARGV[i + 2], id)
-    call('HSET', stage .. 'data:' .. namespace, 's' .. id, summary, 'p' .. id, ARGV[i + 5])
-    if ARGV[i + 4] ~= '' then
-        local held = {summary:match('^%d+')}
-        for index in ARGV[i + 4]:gmatch('[^\\n]+') do held[#held + 1] = prefix .. index end
+    if indexes ~= '' then
+        local held = {ARGV[i + 3]:match('^%-?%d+')}
+        for index in indexes:gmatch('[^\\n]+') do held[#held + 1] = prefix .. index end
         call('HSET', stage .. 'refs', ARGV[2] .. '|' .. namespace .. '|' .. encode(id), table.concat(held, '\\n'))
     end
 end
+for i = fields, #ARGV, 3 do call('HSET', stage .. 'data:' .. ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
 for _, namespace in ipairs(call('SMEMBERS', stage .. 'namespaces')) do
     call('PEXPIRE', stage .. 'order:' .. namespace, ARGV[4])
     call('PEXPIRE', stage .. 'data:' .. namespace, ARGV[4])
@@ -112,7 +128,7 @@ for _, namespace in ipairs(namespaces) do
 end
 local staged = call('HGETALL', stage .. 'refs')
 for i = 1, #staged, 2 do
-    local microsecond, held = staged[i + 1]:match('^(%d+)\\n(.*)$')
+    local microsecond, held = staged[i + 1]:match('^(%-?%d+)\\n(.*)$')
     for index in held:gmatch('[^\\n]+') do call('ZADD', index, microsecond, staged[i]) end
     call('HSET', prefix .. 'i:refs:' .. tag, staged[i], held)
 end
@@ -123,6 +139,38 @@ return 1
 """,
     writes=True,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Checkpoint:
+    """A row of the snapshot; `names` are those in `packed_names`, `writes` is the list of the writes' places."""
+
+    namespace: bytes
+    name: bytes
+    sequence: bytes
+    summary: bytes | None
+    indexes: bytes
+    packed_names: bytes
+    names: Sequence[bytes]
+    writes: bytes
+
+    def known_fields(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the fields that the snapshot has the values of."""
+        yield b"s" + self.name, self.summary or b""
+        if self.packed_names:
+            yield b"n" + self.name, self.packed_names
+        if self.writes:
+            yield b"l" + self.name, self.writes
+
+    def fields_to_read(self, names: Sequence[bytes]) -> Iterator[bytes]:
+        """Yield the fields that have to be read, of the parts only those named."""
+        yield b"p" + self.name
+        yield from (b"d" + name for name in names)
+        yield from (b"w%d:%s%s" % (len(self.name), self.name, place) for place in self.writes.split(b" ")[1:])
+
+
+_Item = tuple[_Checkpoint, bytes]
+"""A field to be copied, and the checkpoint that must not have changed when it is read."""
 
 
 class CrossSlotCopy:
@@ -140,6 +188,7 @@ class CrossSlotCopy:
         self._run = run
         (self._source, self._source_id), (self._dest, self._dest_id) = source, dest
         self._token = secrets.token_hex(8)
+        self._uses: Counter[tuple[bytes, bytes]] = Counter()
 
     async def run(self, ttl_milliseconds: int) -> int:
         """Copy; return 1, 0 when there is no source, or -1 when the destination exists.
@@ -149,29 +198,51 @@ class CrossSlotCopy:
             CorruptCheckpointError: A part of the source is missing.
         """
         rows = await self._run(_SNAPSHOT, self._source.prefix, encode(self._source_id))
+        checkpoints = [_Checkpoint(*row) for row in rows]
+        items = list(self._items(checkpoints))
         copied = 0
-        while copied < len(rows):
-            portion = rows[copied : copied + _PORTION_CHECKPOINTS]
-            payloads = await self._read(portion)
-            if await self._stage(portion[: len(payloads)], payloads) < 0:
+        while copied < len(items):
+            portion = items[copied : copied + _PORTION_FIELDS]
+            values = await self._read(portion)
+            if await self._stage(portion[: len(values)], values) < 0:
                 return -1
-            copied += len(payloads)
-        return await self._commit(ttl_milliseconds, len(rows)) if rows else 0
+            copied += len(values)
+        return await self._commit(ttl_milliseconds, len(checkpoints)) if checkpoints else 0
 
-    async def _read(self, portion: list[Any]) -> list[bytes]:
-        wanted = [part for namespace, name, _, summary, _ in portion for part in (namespace, name, summary or b"")]
-        payloads = await self._run(_READ, self._source.prefix, encode(self._source_id), _PORTION_BYTES, *wanted)
-        if any(summary is None for _, _, _, summary, _ in portion) or (payloads and None in payloads):
+    def _items(self, checkpoints: list[_Checkpoint]) -> Iterator[_Item]:
+        for checkpoint in checkpoints:
+            new = [name for name in checkpoint.names if (checkpoint.namespace, name) not in self._uses]
+            self._uses.update((checkpoint.namespace, name) for name in checkpoint.names)
+            yield from ((checkpoint, field) for field in checkpoint.fields_to_read(new))
+
+    async def _read(self, portion: list[_Item]) -> list[bytes]:
+        wanted: list[bytes | int] = []
+        for checkpoint, items in itertools.groupby(portion, lambda item: item[0]):
+            fields = [field for _, field in items]
+            guards = (checkpoint.namespace, checkpoint.name, checkpoint.summary or b"", checkpoint.writes)
+            wanted += (*guards, len(fields), *fields)
+        values = await self._run(_READ, self._source.prefix, encode(self._source_id), _PORTION_BYTES, *wanted)
+        if any(checkpoint.summary is None for checkpoint, _ in portion) or (values and None in values):
             raise CorruptCheckpointError(f"thread {self._source_id!r}: part of it is missing, and it cannot be copied")
-        if payloads is None:
+        if values is None:
             raise BackendUnavailableError(f"thread {self._source_id!r} was changed while it was being copied")
-        found: list[bytes] = payloads
+        found: list[bytes] = values
         return found
 
-    async def _stage(self, portion: list[Any], payloads: list[bytes]) -> int:
-        arguments = [part for row, payload in zip(portion, payloads, strict=True) for part in (*row, payload)]
-        tag = encode(self._dest_id)
-        return int(await self._run(_STAGE, self._dest.prefix, tag, self._token, _ABANDONED_MILLISECONDS, *arguments))
+    async def _stage(self, portion: list[_Item], values: list[bytes]) -> int:
+        begun: list[bytes | None] = []
+        fields: list[bytes | int] = []
+        for (checkpoint, field), value in zip(portion, values, strict=True):
+            namespace = checkpoint.namespace
+            fields += (namespace, field, value)
+            if field.startswith(b"d"):
+                fields += (namespace, b"c" + field[1:], self._uses[namespace, field[1:]])
+            elif field.startswith(b"p"):
+                begun += (namespace, checkpoint.name, checkpoint.sequence, checkpoint.summary, checkpoint.indexes)
+                for known, value_known in checkpoint.known_fields():
+                    fields += (namespace, known, value_known)
+        place = (encode(self._dest_id), self._token, _ABANDONED_MILLISECONDS)
+        return int(await self._run(_STAGE, self._dest.prefix, *place, len(begun) // 5, *begun, *fields))
 
     async def _commit(self, ttl_milliseconds: int, count: int) -> int:
         tag = encode(self._dest_id)

@@ -5,8 +5,15 @@ On one server, Sentinels or not, the keys are:
     <prefix>t:{<thread>}:order:<namespace>     sorted set: checkpoint id, by sequence number
     <prefix>t:{<thread>}:data:<namespace>      hash: p<checkpoint id> -> payload,
                                                s<checkpoint id> -> microsecond of the write, parent, metadata
-    <prefix>t:{<thread>}:namespaces            set of the namespaces
-    <prefix>i:threads                          sorted set: thread id, all with score 0, hence in byte order
+                                               n<checkpoint id> -> names of its parts (MessagePack)
+                                               d<part's name> -> the part
+                                               c<part's name> -> number of checkpoints that name it
+                                               l<checkpoint id> -> number of pending writes that were replaced,
+                                                                   places of them all: <task>|<index>
+                                               w<length of checkpoint id>:<checkpoint id><place> -> pending write
+    <prefix>t:{<thread>}:namespaces            set of the namespaces, those with pending writes alone included
+    <prefix>i:threads                          sorted set: thread id, all with score 0, hence in byte order;
+                                               not those with pending writes alone
     <prefix>i:expiry                           sorted set: thread id, by the millisecond at which it expires
     <prefix>i:refs:<thread>                    hash: reference -> index keys that hold it, one a line
     <prefix>i:m:<field>=<value>                sorted set: reference, by microsecond of the write

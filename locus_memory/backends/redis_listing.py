@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from locus_memory.backends.redis_scripts import QUERY_BY_METADATA, Script
+from locus_memory.backends.redis_lua import Script
+from locus_memory.backends.redis_scripts import QUERY_BY_METADATA
 
 if TYPE_CHECKING:
     from locus_memory.backends.redis_client import Client

@@ -13,7 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
-from locus_memory.backends.redis_scripts import Script
+from locus_memory.backends.redis_lua import Script
 from locus_memory.connection import HostAddress, RedisConnection
 from locus_memory.errors import (
     AuthenticationError,

@@ -10,163 +10,101 @@ these two define the functions that they rarely need where they need them.
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
 from typing import Final
 
-ENCODING: Final = """
-local function encode(text)
-    return (text:gsub('[^%w_%.~-]', function(c) return string.format('%%%02X', c:byte()) end))
-end
-local function decode(text)
-    return (text:gsub('%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end))
-end
-"""
-
-# Removes the traces of a thread whose data is gone.
-FORGET: Final = """
-local function forget(thread, tag)
-    local refs = prefix .. 'i:refs:' .. tag
-    local held = call('HGETALL', refs)
-    for i = 1, #held, 2 do
-        for index in held[i + 1]:gmatch('[^\\n]+') do call('ZREM', index, held[i]) end
-    end
-    call('UNLINK', refs)
-    call('ZREM', prefix .. 'i:threads', thread)
-    call('ZREM', prefix .. 'i:expiry', thread)
-end
-"""
-
-# Takes a checkpoint out of the metadata indexes that hold it.
-_UNINDEX: Final = """
-local function unindex(tag, ref)
-    local refs = prefix .. 'i:refs:' .. tag
-    local held = call('HGET', refs, ref)
-    if held then
-        for index in held:gmatch('[^\\n]+') do call('ZREM', index, ref) end
-        call('HDEL', refs, ref)
-    end
-end
-"""
-
-# Makes all keys of a thread expire together; without a time to live, takes away one that was set before.
-TOUCH: Final = """
-local function touch(thread, tag, ttl, now_ms)
-    local base = prefix .. 't:{' .. tag .. '}:'
-    if ttl > 0 then
-        for _, namespace in ipairs(call('SMEMBERS', base .. 'namespaces')) do
-            call('PEXPIRE', base .. 'order:' .. namespace, ttl)
-            call('PEXPIRE', base .. 'data:' .. namespace, ttl)
-        end
-        call('PEXPIRE', base .. 'namespaces', ttl)
-        call('ZADD', prefix .. 'i:expiry', now_ms + ttl, thread)
-    elseif call('ZREM', prefix .. 'i:expiry', thread) == 1 then
-        for _, namespace in ipairs(call('SMEMBERS', base .. 'namespaces')) do
-            call('PERSIST', base .. 'order:' .. namespace)
-            call('PERSIST', base .. 'data:' .. namespace)
-        end
-        call('PERSIST', base .. 'namespaces')
-    end
-end
-"""
-
-NOW_MS: Final = """
-local function now_ms()
-    local time = call('TIME')
-    return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
-"""
-
-_REMOVE: Final = """
-local function remove(tag, namespace, id)
-    local base = prefix .. 't:{' .. tag .. '}:'
-    if call('ZREM', base .. 'order:' .. namespace, id) == 0 then return 0 end
-    call('HDEL', base .. 'data:' .. namespace, 's' .. id, 'p' .. id)
-    unindex(tag, tag .. '|' .. namespace .. '|' .. encode(id))
-    if call('ZCARD', base .. 'order:' .. namespace) == 0 then call('SREM', base .. 'namespaces', namespace) end
-    return 1
-end
-"""
-
-_PAGE: Final = """
-local function is_alive(tag) return call('EXISTS', prefix .. 't:{' .. tag .. '}:namespaces') == 1 end
-local function page_of_threads(start, count)
-    local page, alive = call('ZRANGEBYLEX', prefix .. 'i:threads', start, '+', 'LIMIT', 0, count), {}
-    for _, thread in ipairs(page) do
-        local tag = encode(thread)
-        if is_alive(tag) then alive[#alive + 1] = thread else forget(thread, tag) end
-    end
-    return alive, page[#page] or false
-end
-"""
+from locus_memory.backends.redis_lua import (
+    ENCODING,
+    EXPIRY,
+    FORGET,
+    NOW_MS,
+    PAGE,
+    PORTIONS,
+    RELEASE,
+    REMOVE,
+    TOUCH,
+    UNINDEX,
+    Script,
+    make_script,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A script, the digest by which the server knows it once it has seen it, and whether it writes."""
-
-    text: str
-    digest: str
-    writes: bool
-
-
-def make_script(*parts: str, writes: bool) -> Script:
-    """Put a script together; `call` and `prefix` are defined in it."""
-    text = "local call, prefix = redis.call, ARGV[1]\n" + "".join(parts)
-    # SHA-1 is what EVALSHA takes; it protects nothing here.
-    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), writes)
-
-
-PUT: Final = make_script(
-    """
--- prefix, thread, tag, namespace, id, payload, summary, encoded id, ttl, mode, expected, index keys...
+def _put(check: str = "", keep: str = "if before then call('HDEL', data, 'n' .. id) end") -> Script:
+    return make_script(
+        """
+-- prefix, thread, tag, namespace, id, payload, summary without its time, encoded id, ttl, mode, expected,
+-- microsecond of the write or nothing for now, number of index keys, index keys...
 local thread, tag, namespace, id, ttl = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[9])
-local base = prefix .. 't:{' .. tag .. '}:'
-local order = base .. 'order:' .. namespace
+local base, last = prefix .. 't:{' .. tag .. '}:', 13 + ARGV[13]
+local order, data = base .. 'order:' .. namespace, base .. 'data:' .. namespace
 local latest = call('ZRANGE', order, -1, -1, 'WITHSCORES')
 if ARGV[10] == 'first' and latest[1] or ARGV[10] == 'next' and latest[1] ~= ARGV[11] then return 0 end
+""",
+        check,
+        """
 if not latest[1] then
     if call('EXISTS', base .. 'namespaces') == 0 then
         """,
-    FORGET,
-    """
+        FORGET,
+        """
         forget(thread, tag)
     end
     call('SADD', base .. 'namespaces', namespace)
     call('ZADD', prefix .. 'i:threads', 0, thread)
 end
 local time = call('TIME')
-local microsecond = time[1] .. string.format('%06d', time[2])
-call('HSET', base .. 'data:' .. namespace, 's' .. id, microsecond .. ARGV[7], 'p' .. id, ARGV[6])
+local microsecond = ARGV[12] ~= '' and ARGV[12] or time[1] .. string.format('%06d', time[2])
+call('HSET', data, 's' .. id, microsecond .. ARGV[7], 'p' .. id, ARGV[6])
 local added = call('ZADD', order, (tonumber(latest[2]) or 0) + 1, id)
-if added == 0 or #ARGV > 11 then
+local before = added == 0 and call('HGET', data, 'n' .. id)
+""",
+        keep,
+        """
+if before then
     """,
-    _UNINDEX,
-    """
+        PORTIONS,
+        RELEASE,
+        """
+    release(data, before)
+end
+if added == 0 or last > 13 then
+    """,
+        UNINDEX,
+        """
     local ref = tag .. '|' .. namespace .. '|' .. ARGV[8]
     unindex(tag, ref)
-    if #ARGV > 11 then
-        for i = 12, #ARGV do call('ZADD', ARGV[i], microsecond, ref) end
-        call('HSET', prefix .. 'i:refs:' .. tag, ref, table.concat(ARGV, '\\n', 12))
+    if last > 13 then
+        for i = 14, last do call('ZADD', ARGV[i], microsecond, ref) end
+        call('HSET', prefix .. 'i:refs:' .. tag, ref, table.concat(ARGV, '\\n', 14, last))
     end
 end
-if ttl > 0 or call('ZSCORE', prefix .. 'i:expiry', thread) then
-    """,
-    ENCODING,
-    FORGET,
-    TOUCH,
-    """
-    local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-    touch(thread, tag, ttl, now_ms)
-    -- Each save adds at most one thread that will expire, and clears up after at most two that did.
-    for _, gone in ipairs(call('ZRANGEBYSCORE', prefix .. 'i:expiry', '-inf', now_ms - 1000, 'LIMIT', 0, 2)) do
-        local gone_tag = encode(gone)
-        if call('EXISTS', prefix .. 't:{' .. gone_tag .. '}:namespaces') == 0 then forget(gone, gone_tag) end
-    end
-end
-return 1
 """,
-    writes=True,
+        EXPIRY,
+        "return 1",
+        writes=True,
+    )
+
+
+PUT: Final = _put()
+
+# As PUT, then: number of new parts, {name, bytes}..., names of the others. Returns -1 when one of those is missing.
+PUT_WITH_PARTS: Final = _put(
+    PORTIONS
+    + """
+local new, names, counters = tonumber(ARGV[last + 1]), {}, {}
+for i = last + 2, last + 2 * new, 2 do names[#names + 1] = ARGV[i] end
+for i = last + 2 * new + 2, #ARGV do names[#names + 1] = ARGV[i] end
+for i, name in ipairs(names) do counters[i] = 'c' .. name end
+local counts = values(data, counters)
+for i = new + 1, #names do if not counts[i] then return -1 end end
+""",
+    """
+local kept = {'n' .. id, cmsgpack.pack(names)}
+for i, name in ipairs(names) do
+    kept[#kept + 1], kept[#kept + 2] = counters[i], (counts[i] or 0) + 1
+    if not counts[i] then kept[#kept + 1], kept[#kept + 2] = 'd' .. name, ARGV[last + 2 * i + 1] end
+end
+in_portions('HSET', data, kept)
+""",
 )
 
 GET: Final = make_script(
@@ -209,13 +147,11 @@ return found
 DELETE_CHECKPOINT: Final = make_script(
     ENCODING,
     FORGET,
-    _UNINDEX,
-    _REMOVE,
+    UNINDEX,
+    REMOVE,
     """
 -- prefix, thread, tag, namespace, id
-local removed = remove(ARGV[3], ARGV[4], ARGV[5])
-if removed == 1 and call('EXISTS', prefix .. 't:{' .. ARGV[3] .. '}:namespaces') == 0 then forget(ARGV[2], ARGV[3]) end
-return removed
+return remove(ARGV[2], ARGV[3], ARGV[4], ARGV[5])
 """,
     writes=True,
 )
@@ -244,8 +180,9 @@ COPY_THREAD: Final = make_script(
 -- prefix, source tag, destination, destination tag, ttl; returns 1 copied, 0 no source, -1 destination exists
 local source, destination = ARGV[2], ARGV[4]
 local from, to = prefix .. 't:{' .. source .. '}:', prefix .. 't:{' .. destination .. '}:'
-local namespaces = call('SMEMBERS', from .. 'namespaces')
-if #namespaces == 0 then return 0 end
+local namespaces, saved = call('SMEMBERS', from .. 'namespaces'), 0
+for _, namespace in ipairs(namespaces) do saved = saved + call('EXISTS', from .. 'order:' .. namespace) end
+if saved == 0 then return 0 end
 if call('EXISTS', to .. 'namespaces') == 1 then return -1 end
 forget(ARGV[3], destination)
 call('COPY', from .. 'namespaces', to .. 'namespaces', 'REPLACE')
@@ -266,10 +203,22 @@ return 1
     writes=True,
 )
 
+LIST_NAMESPACES: Final = make_script(
+    """
+-- prefix, tag; returns the namespaces that hold checkpoints
+local base, found = prefix .. 't:{' .. ARGV[2] .. '}:', {}
+for _, namespace in ipairs(call('SMEMBERS', base .. 'namespaces')) do
+    if call('EXISTS', base .. 'order:' .. namespace) == 1 then found[#found + 1] = namespace end
+end
+return found
+""",
+    writes=False,
+)
+
 LIST_THREADS: Final = make_script(
     ENCODING,
     FORGET,
-    _PAGE,
+    PAGE,
     """
 -- prefix, start, count; returns the living threads and where the page ended
 local alive, last = page_of_threads(ARGV[2], tonumber(ARGV[3]))
@@ -281,7 +230,7 @@ return {alive, last}
 LIST_LATEST: Final = make_script(
     ENCODING,
     FORGET,
-    _PAGE,
+    PAGE,
     """
 -- prefix, start, count; returns {thread, id, summary} of threads in the empty namespace
 local alive, last = page_of_threads(ARGV[2], tonumber(ARGV[3]))
@@ -326,9 +275,9 @@ return found
 VACUUM: Final = make_script(
     ENCODING,
     FORGET,
-    _UNINDEX,
-    _REMOVE,
-    _PAGE,
+    UNINDEX,
+    REMOVE,
+    PAGE,
     """
 -- prefix, start, count, microsecond before which checkpoints go; returns how many went and where the page ended
 local alive, last = page_of_threads(ARGV[2], tonumber(ARGV[3]))
@@ -339,12 +288,11 @@ for _, thread in ipairs(alive) do
     for _, namespace in ipairs(call('SMEMBERS', base .. 'namespaces')) do
         for _, id in ipairs(call('ZRANGE', base .. 'order:' .. namespace, 0, -1)) do
             local summary = call('HGET', base .. 'data:' .. namespace, 's' .. id)
-            if summary and tonumber(summary:match('^%d+')) < before then
-                removed = removed + remove(tag, namespace, id)
+            if summary and tonumber(summary:match('^%-?%d+')) < before then
+                removed = removed + remove(thread, tag, namespace, id)
             end
         end
     end
-    if not is_alive(tag) then forget(thread, tag) end
 end
 return {removed, last}
 """,

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from redis.exceptions import MovedError, RedisError
 
 from locus_memory.backends.redis_discovery import Discovery, Owners
+from locus_memory.backends.redis_lua import Script
 from locus_memory.backends.redis_node import Argument, Call, Node
-from locus_memory.backends.redis_scripts import Script
 from locus_memory.connection import HostAddress
 from locus_memory.errors import BackendUnavailableError, CheckpointError
 

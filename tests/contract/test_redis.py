@@ -10,11 +10,12 @@ from locus_memory.backends import redis_checkpointer
 from locus_memory.checkpointer import BaseCheckpointer, CheckpointerCapabilities
 from locus_memory.testing import StorageBackendContract
 from locus_memory.testing.base import Reopen
+from locus_memory.testing.history import HistoryTests
 from tests.servers.redis import RedisServer, TLSRedisServer
 from tests.servers.redis_group import RedisGroup
 
 
-class TestRedisCheckpointer(StorageBackendContract):
+class TestRedisCheckpointer(HistoryTests, StorageBackendContract):
     """A prefix for each test, on one server."""
 
     capabilities = CheckpointerCapabilities(

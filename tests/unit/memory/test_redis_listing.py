@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from locus_memory.backends.redis_discovery import Owners
 from locus_memory.backends.redis_keys import BUCKETS, KeyLayout, KeySpaces
 from locus_memory.backends.redis_listing import in_order, newest_with
-from locus_memory.backends.redis_scripts import LIST_THREADS, Script
+from locus_memory.backends.redis_lua import Script
+from locus_memory.backends.redis_scripts import LIST_THREADS
 from locus_memory.connection import HostAddress
 
 SPACES = KeySpaces("p:", clustered=True)
