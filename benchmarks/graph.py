@@ -21,21 +21,23 @@ class GraphState(TypedDict):
     step: int
 
 
-async def stored_bytes(savers: Mapping[str, Any], state: AgentState, size_of: Callable[[str], int]) -> dict[str, int]:
+async def stored_bytes(
+    savers: Mapping[str, Any], conversation: AgentState, size_of: Callable[[str], int]
+) -> dict[str, int]:
     """Run the graph on each saver; return the bytes that it takes then.
 
     Args:
         savers: By name.
-        state: The conversation whose messages the graph's steps say, one after the other.
+        conversation: Its messages are what the graph's steps say, one after the other.
         size_of: Returns what a saver, by its name, has stored.
     """
-    said = [message.model_dump(mode="json") for message in state.messages]
+    said = [message.model_dump(mode="json") for message in conversation.messages]
 
-    def speak(values: GraphState) -> dict[str, Any]:
-        return {"messages": [said[values["step"] % len(said)]], "step": values["step"] + 1}
+    def speak(state: GraphState) -> dict[str, Any]:
+        return {"messages": [said[state["step"] % len(said)]], "step": state["step"] + 1}
 
-    def more(values: GraphState) -> str:
-        return "speak" if values["step"] < STEPS else END
+    def more(state: GraphState) -> str:
+        return "speak" if state["step"] < STEPS else END
 
     builder = StateGraph(GraphState)
     builder.add_node("speak", speak)
