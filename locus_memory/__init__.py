@@ -7,6 +7,8 @@ agent = Agent(model=..., tools=[...], checkpointer=locus_memory.checkpointer())
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING, Unpack
 
 from locus_memory._version import __version__
@@ -67,3 +69,10 @@ def store(name: str | None = None, **options: Unpack[StoreOptions]) -> BaseStore
     from locus_memory.opening import open_store
 
     return open_store(find_binding(name), **options)
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import `locus_memory.langgraph` when it is first used: it needs LangGraph, which most agents do without."""
+    if name == "langgraph":
+        return importlib.import_module("locus_memory.langgraph")
+    raise AttributeError(f"module 'locus_memory' has no attribute {name!r}")

@@ -1,5 +1,6 @@
 """`locus_memory.checkpointer`: a function beside a module of the same name, and its defaults."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,3 +41,14 @@ async def test_files_are_readable_unless_compression_is_asked_for(
     await locus_memory.checkpointer(compression=True).save(state, "compressed")
     assert state["note"] in (tmp_path / "plain.json").read_text()
     assert state["note"] not in (tmp_path / "compressed.json").read_text()
+
+
+def test_langgraphs_saver_is_found_without_an_import_of_its_own() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import locus_memory; print(locus_memory.langgraph.saver())"],
+        env={**os.environ, "LOCUS_CHECKPOINT_URL": "memory:"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "LangGraphSaver" in done.stdout

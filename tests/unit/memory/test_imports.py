@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-DRIVERS = ("redis", "psycopg", "psycopg_pool", "oracledb", "oci", "opensearchpy", "httpx", "locus", "pytest", "kopf")
+DRIVERS = ("redis", "psycopg", "psycopg_pool", "oracledb", "oci", "opensearchpy", "httpx", "locus", "pytest", "kopf",
+           "cryptography", "fastapi", "uvicorn", "typer", "langgraph")  # fmt: skip
 
 
 def run(program: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -34,7 +35,15 @@ def test_importing_pulls_in_no_driver(module: str) -> None:
 
 @pytest.mark.parametrize(
     ("driver", "extra", "url"),
-    [("psycopg", "postgresql", "postgresql://localhost/db"), ("redis", "redis", "redis://localhost:6379/0")],
+    [
+        ("psycopg", "postgresql", "postgresql://localhost/db"),
+        ("redis", "redis", "redis://localhost:6379/0"),
+        ("opensearchpy", "opensearch", "opensearch+https://localhost:9200/index"),
+        ("oracledb", "oracle", "oracle://user:password@localhost:1521/service"),
+        ("oci", "oci", "oci://bucket@namespace/prefix"),
+        ("httpx", "http", "https://localhost/base"),
+        ("cryptography", "encryption", f"memory:?encryption_keys={'A' * 43}="),
+    ],
 )
 def test_a_missing_driver_is_one_clear_error(driver: str, extra: str, url: str) -> None:
     program = f"""
@@ -50,4 +59,5 @@ except MissingDriverError as error:
 """
     assert f'pip install "locus-memory[{extra}]"' in run(program).stdout
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
-    assert any(name.startswith(driver) for name in project["optional-dependencies"][extra])
+    package = {"opensearchpy": "opensearch-py"}.get(driver, driver)
+    assert any(name.startswith(package) for name in project["optional-dependencies"][extra])
