@@ -16,6 +16,7 @@ from pydantic import JsonValue, SecretStr, ValidationError
 
 from locus_memory.adapter import AdapterOptions, StorageBackendAdapter
 from locus_memory.backends.opensearch_copies import Copies
+from locus_memory.backends.opensearch_history import History
 from locus_memory.backends.opensearch_layout import LARGE_BYTES, decode_payload, summary_of
 from locus_memory.backends.opensearch_manifest import Entry, Manifest
 from locus_memory.backends.opensearch_queries import Queries
@@ -25,7 +26,14 @@ from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unche
 from locus_memory.connection import OpenSearchConnection, describe
 from locus_memory.drivers import require
 from locus_memory.errors import BindingError
-from locus_memory.storage import CheckpointSummary, NewCheckpoint, SearchHit, StorageBackend, StoredCheckpoint
+from locus_memory.storage import (
+    CheckpointSummary,
+    NewCheckpoint,
+    PendingWrite,
+    SearchHit,
+    StorageBackend,
+    StoredCheckpoint,
+)
 
 _WITHOUT_PAYLOAD = ("payload", "packed_terms", "tokens")
 
@@ -61,6 +69,7 @@ class OpenSearchBackend(StorageBackend):
         self._client = Client(self._source())
         self._threads = Threads(self._client)
         self._saves = Saves(self._client, self._threads)
+        self._history = History(self._client, self._threads)
         self._copies = Copies(self._client, self._threads)
         self._queries = Queries(self._client, self._threads)
 
@@ -83,6 +92,19 @@ class OpenSearchBackend(StorageBackend):
         if entry.size > LARGE_BYTES:
             return StoredCheckpoint(summary_of(source), await asyncio.to_thread(decode_payload, source))
         return StoredCheckpoint(summary_of(source), decode_payload(source))
+
+    async def get_complete(
+        self, thread_id: str, checkpoint_ids: Sequence[str] | None = None, *, namespace: str = ""
+    ) -> list[StoredCheckpoint]:
+        return await self._history.get_complete(thread_id, checkpoint_ids, namespace)
+
+    async def put_writes(
+        self, thread_id: str, checkpoint_id: str, writes: Sequence[PendingWrite], *, namespace: str = ""
+    ) -> None:
+        await self._history.put_writes(thread_id, checkpoint_id, writes, namespace)
+
+    async def get_writes(self, thread_id: str, checkpoint_id: str, *, namespace: str = "") -> list[PendingWrite]:
+        return await self._history.get_writes(thread_id, checkpoint_id, namespace)
 
     async def get_summary(
         self, thread_id: str, checkpoint_id: str | None = None, *, namespace: str = ""

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 
 from locus_memory.backends.opensearch_errors import Refusal
 from locus_memory.backends.opensearch_layout import LARGE_BYTES, Line, now, thread_key
-from locus_memory.backends.opensearch_manifest import Entry, Manifest
+from locus_memory.backends.opensearch_manifest import Manifest, batches
 from locus_memory.backends.opensearch_threads import Source, Thread, Threads, thread_lines, written_thread
 from locus_memory.errors import CheckpointConflictError, CorruptCheckpointError
 
 if TYPE_CHECKING:
     from locus_memory.backends.opensearch_client import Client
 
-_BATCH_BYTES = 16 * 1024 * 1024
 _BATCH_DOCUMENTS = 200
 
 
@@ -37,10 +35,10 @@ class Copies:
             if not source.manifest.namespaces:
                 return False
             dest, _ = await self._threads.read(dest_id)
-            if dest.manifest.namespaces:
+            if not dest.manifest.is_empty:
                 raise _exists(dest_id)
             await self._client.prepare()
-            names = {entry.document: uuid.uuid4().hex for entry in source.manifest.entries()}
+            names = {document: uuid.uuid4().hex for document in source.manifest.sizes()}
             if await self._copy_documents(source_id, dest_id, source.manifest, names):
                 await self._name(dest_id, dest, source, names)
                 return True
@@ -51,11 +49,12 @@ class Copies:
             before = source.version
 
     async def _copy_documents(self, source_id: str, dest_id: str, manifest: Manifest, names: dict[str, str]) -> bool:
-        for batch in _batches(manifest):
-            found = await self._threads.documents((source_id, entry.document) for entry in batch)
+        sizes = manifest.sizes()
+        for batch in batches(sizes, _BATCH_DOCUMENTS):
+            found = await self._threads.documents((source_id, document) for document in batch)
             if len(found) < len(batch):
                 return False
-            is_large = sum(entry.size for entry in batch) > LARGE_BYTES
+            is_large = sum(sizes[document] for document in batch) > LARGE_BYTES
             lines = (
                 await asyncio.to_thread(_lines, found, dest_id, names) if is_large else _lines(found, dest_id, names)
             )
@@ -66,30 +65,13 @@ class Copies:
 
     async def _name(self, dest_id: str, dest: Thread, source: Thread, names: dict[str, str]) -> None:
         version = self._client.version
-        manifest = Manifest(
-            {
-                namespace: tuple(entry._replace(document=names[entry.document]) for entry in entries)
-                for namespace, entries in source.manifest.namespaces.items()
-            }
-        )
+        manifest = source.manifest.renamed(names)
         [item] = await self._threads.bulk(thread_lines(dest_id, manifest, source.terms, dest))
         if isinstance(item, Refusal):
             await self._threads.discard(dest_id, list(names.values()))
             raise _exists(dest_id) if item.is_conflict else self._client.error(item)
         self._threads.remember(dest_id, written_thread(manifest, item), version)
         await self._threads.discard(dest_id, dest.leftovers)
-
-
-def _batches(manifest: Manifest) -> Iterator[Sequence[Entry]]:
-    batch: list[Entry] = []
-    size = 0
-    for entry in manifest.entries():
-        if batch and (size + entry.size > _BATCH_BYTES or len(batch) == _BATCH_DOCUMENTS):
-            yield batch
-            batch, size = [], 0
-        batch.append(entry)
-        size += entry.size
-    yield batch
 
 
 def _lines(found: dict[str, Source], thread_id: str, names: dict[str, str]) -> list[Line]:

@@ -1,8 +1,9 @@
 """What the OpenSearch backend stores: the one source for the library and for the operator.
 
-One index holds two kinds of documents. A thread has one *thread document*: its manifest, which names its checkpoints
-in write order, and the search terms of its latest state. Each write of a checkpoint makes a *checkpoint document*,
-which never changes and counts only while a manifest names it. All documents of a thread are routed to one shard.
+A thread has one *thread document*: its manifest, which names its checkpoints in write order, and the search terms of
+its latest state. Each write of a checkpoint makes a *checkpoint document*, which never changes and counts only while a
+manifest names it; so do the documents of the parts that checkpoints share, and of pending writes. All documents of a
+thread are routed to one shard.
 
 The mapping is explicit and closed: no state and no metadata can add a field to it. Manifest, summary and payload are
 strings that the server only keeps: as JSON objects, they would meet its limits on nesting and on names of fields.
@@ -25,7 +26,7 @@ from pydantic_core import from_json, to_json
 
 from locus_memory.errors import CorruptCheckpointError
 from locus_memory.metadata import canonical
-from locus_memory.storage import CheckpointSummary, NewCheckpoint
+from locus_memory.storage import CheckpointSummary, NewCheckpoint, PendingWrite
 from locus_memory.text import words
 
 LAYOUT_VERSION: Final = 1
@@ -33,8 +34,10 @@ LAYOUT_VERSION: Final = 1
 
 THREAD: Final = "thread"
 CHECKPOINT: Final = "checkpoint"
+PART: Final = "part"
+WRITES: Final = "writes"
 DELETED: Final = "deleted"
-"""Kinds of documents; a `deleted` one is a thread document whose thread is gone, and whose checkpoints are going."""
+"""Kinds of documents; a `deleted` one is a thread document whose thread is gone, and whose documents are going."""
 
 LARGE_BYTES: Final = 256 * 1024
 """Bodies of more bytes are written and read in a thread, so that the event loop goes on."""
@@ -175,14 +178,50 @@ class Draft:
             if self.terms:
                 packed = zstandard.compress("\n".join(self.terms).encode(), 1)
                 fields["packed_terms"] = base64.b64encode(packed).decode()
-        # By hand: base64 needs no escaping, and a serialiser would hold the interpreter for its whole length.
-        parts = b'","'.join(encode_payload(checkpoint.payload))
-        self._head = b'{"payload":["' + parts + b'"],' + to_json(fields)[1:-1]
+        self._head = _head(encode_payload(checkpoint.payload), fields)
 
     def document(self, document: str, created_at: int) -> tuple[bytes, bytes]:
         """Return the document as JSON, in two pieces."""
         times = b'"created_at":%d,"written_at":%d' % (created_at, now())
         return self._head, b',"document":"%b",%b}' % (document.encode(), times)
+
+
+class Attachment:
+    """A document of what belongs to checkpoints, but for the time of the write. Expensive to make when large."""
+
+    def __init__(self, thread_id: str, kind: str, payload: Iterable[bytes], summary: str | None = None) -> None:
+        fields = {"kind": kind, "thread_id": thread_id}
+        self._head = _head(payload, fields if summary is None else {**fields, "summary": summary})
+
+    @classmethod
+    def of_part(cls, thread_id: str, data: bytes) -> Attachment:
+        """Make the document of a part; the manifest has its name."""
+        return cls(thread_id, PART, encode_payload(data))
+
+    @classmethod
+    def of_writes(cls, thread_id: str, writes: Iterable[PendingWrite]) -> Attachment:
+        """Make the document of pending writes: all payloads in a row, and a line for each that says how long it is."""
+        payload: list[bytes] = []
+        lines = []
+        for write in writes:
+            strings = list(encode_payload(write.payload))
+            payload += strings
+            lines.append([write.task_id, write.index, write.channel, write.task_path, len(strings)])
+        return cls(thread_id, WRITES, payload, json.dumps(lines, ensure_ascii=False, separators=(",", ":")))
+
+    def document(self, document: str) -> tuple[bytes, bytes]:
+        """Return the document as JSON, in two pieces."""
+        return self._head, b',"document":"%b","written_at":%d}' % (document.encode(), now())
+
+
+def writes_of(source: Mapping[str, Any]) -> Iterator[PendingWrite]:
+    """Read a document of pending writes."""
+    start = 0
+    for task_id, index, channel, task_path, length in from_json(source["summary"]):
+        strings = source["payload"][start : start + length]
+        start += length
+        payload = decode_payload({"thread_id": source["thread_id"], "payload": strings})
+        yield PendingWrite(task_id, index, channel, payload, task_path)
 
 
 def encode_payload(payload: bytes) -> Iterator[bytes]:
@@ -192,7 +231,7 @@ def encode_payload(payload: bytes) -> Iterator[bytes]:
 
 
 def decode_payload(source: Mapping[str, Any]) -> bytes:
-    """Return the payload of a checkpoint document."""
+    """Return the payload of a document, put together again."""
     try:
         return b"".join(base64.b64decode(part, validate=True) for part in source["payload"])
     except (KeyError, TypeError, ValueError) as error:
@@ -228,6 +267,12 @@ def microseconds(moment: datetime) -> int:
 def now() -> int:
     """Return the microseconds from 1970 to now, by this machine's clock."""
     return microseconds(datetime.now(UTC))
+
+
+def _head(payload: Iterable[bytes], fields: Mapping[str, Any]) -> bytes:
+    """Begin the JSON object of a document."""
+    # By hand: base64 needs no escaping, and a serialiser would hold the interpreter for its whole length.
+    return b'{"payload":["' + b'","'.join(payload) + b'"],' + to_json(fields)[1:-1]
 
 
 def _terms_of(checkpoint: NewCheckpoint) -> list[str]:

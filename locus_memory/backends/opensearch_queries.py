@@ -19,7 +19,9 @@ from locus_memory.backends.opensearch_layout import (
     CHECKPOINT,
     DELETED,
     OCCURRENCES,
+    PART,
     THREAD,
+    WRITES,
     metadata_token,
     microseconds,
     now,
@@ -135,25 +137,28 @@ class Queries:
         return deleted
 
     async def _expire(self, thread_id: str, moment: int) -> int:
-        async def attempt(thread: Thread, is_fresh: bool) -> tuple[bool, list[str]]:
+        async def attempt(thread: Thread, is_fresh: bool) -> tuple[bool, tuple[int, list[str]]]:
             kept = thread.manifest.without(lambda entry: entry.created_at < moment)
-            expired = thread.manifest.dropped_by(kept)
+            expired = len(thread.manifest) - len(kept)
             if not expired:
-                return is_fresh, []
-            return await self._threads.rewrite(thread_id, thread, kept) is not None, expired
+                return is_fresh, (0, [])
+            is_done = await self._threads.rewrite(thread_id, thread, kept) is not None
+            return is_done, (expired, thread.manifest.dropped_by(kept))
 
-        documents: list[str] = await self._threads.change(thread_id, attempt)
+        expired, documents = await self._threads.change(thread_id, attempt)
         await self._threads.discard(thread_id, documents)
-        return len(documents)
+        return int(expired)
 
     async def _delete_orphans(self, moment: int) -> None:
-        filters: list[dict[str, Any]] = [{"term": {"kind": CHECKPOINT}}, {"range": {"written_at": {"lt": moment}}}]
+        kinds = {"terms": {"kind": [CHECKPOINT, PART, WRITES]}}
+        filters: list[dict[str, Any]] = [kinds, {"range": {"written_at": {"lt": moment}}}]
         oldest_first = [{"written_at": "asc"}, {"document": "asc"}]
         async for hits in self._pages(filters, oldest_first, _PAGE, includes=["thread_id"]):
             manifests = await self._manifests(hits)
+            named = {name: manifest.sizes() for name, manifest in manifests.items()}
             orphans: dict[str, list[str]] = {}
             for hit in hits:
-                if all(entry.document != hit["_id"] for entry in manifests[_thread_of(hit)].entries()):
+                if hit["_id"] not in named[_thread_of(hit)]:
                     orphans.setdefault(_thread_of(hit), []).append(hit["_id"])
             for thread_id, documents in orphans.items():
                 await self._threads.discard(thread_id, documents)

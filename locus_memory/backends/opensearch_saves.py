@@ -1,24 +1,22 @@
-"""Saving and deleting checkpoints on OpenSearch: a new document, and a compare-and-set of the manifest naming it."""
+"""Saving and deleting checkpoints on OpenSearch."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import uuid
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from locus_memory.backends.opensearch_errors import INDEX_MISSING, Refusal
-from locus_memory.backends.opensearch_layout import LARGE_BYTES, Draft, Line, microseconds, now, thread_key
-from locus_memory.backends.opensearch_manifest import Entry, Manifest
-from locus_memory.backends.opensearch_threads import Thread, Threads, manifest_fields, thread_lines, written_thread
+from locus_memory.backends.opensearch_commits import Commit
+from locus_memory.backends.opensearch_layout import LARGE_BYTES, Attachment, Draft, microseconds, now
+from locus_memory.backends.opensearch_manifest import Entry, Manifest, Part
+from locus_memory.backends.opensearch_threads import Thread, Threads
 from locus_memory.checkpointer import UNCHECKED, Unchecked
-from locus_memory.errors import CheckpointConflictError, CheckpointError
+from locus_memory.errors import CheckpointConflictError, MissingPartsError
 from locus_memory.storage import NewCheckpoint
 
 if TYPE_CHECKING:
     from locus_memory.backends.opensearch_client import Client
-
-_LOG = logging.getLogger(__name__)
 
 
 class Saves:
@@ -30,114 +28,101 @@ class Saves:
 
     async def put(self, checkpoint: NewCheckpoint, expected: str | Unchecked | None) -> None:
         """See `StorageBackend.put`."""
-        if len(checkpoint.payload) > LARGE_BYTES:
-            draft = await asyncio.to_thread(Draft, checkpoint)
-        else:
-            draft = Draft(checkpoint)
-        await _Save(self._client, self._threads, checkpoint, draft, expected).run()
+        size = len(checkpoint.payload) + sum(map(len, checkpoint.parts.values()))
+        content = await asyncio.to_thread(_Content, checkpoint) if size > LARGE_BYTES else _Content(checkpoint)
+        commit = Commit(self._client, self._threads, checkpoint.thread_id)
+        await _Save(self._threads, commit, content, expected).run()
 
     async def delete_checkpoint(self, thread_id: str, checkpoint_id: str, namespace: str) -> bool:
         """See `StorageBackend.delete_checkpoint`."""
 
-        async def attempt(thread: Thread, is_fresh: bool) -> tuple[bool, list[str]]:
-            entry = thread.manifest.find(checkpoint_id, namespace)
-            if entry is None:
-                return is_fresh, []
-            kept = thread.manifest.without(lambda each: each.document == entry.document)
-            return await self._threads.rewrite(thread_id, thread, kept) is not None, [entry.document]
+        async def attempt(thread: Thread, is_fresh: bool) -> tuple[bool, tuple[bool, Sequence[str]]]:
+            kept = thread.manifest.without_checkpoint(checkpoint_id, namespace)
+            dropped = thread.manifest.dropped_by(kept)
+            if not dropped:
+                return is_fresh, (False, ())
+            is_done = await self._threads.rewrite(thread_id, thread, kept) is not None
+            return is_done, (len(kept) < len(thread.manifest), dropped)
 
-        documents: list[str] = await self._threads.change(thread_id, attempt)
+        was_there, documents = await self._threads.change(thread_id, attempt)
         await self._threads.discard(thread_id, documents)
-        return bool(documents)
+        return bool(was_there)
+
+
+class _Content:
+    """A checkpoint as it is to be stored. Expensive to make when large."""
+
+    def __init__(self, checkpoint: NewCheckpoint) -> None:
+        self.checkpoint = checkpoint
+        self.document = uuid.uuid4().hex
+        self.draft = Draft(checkpoint)
+        self.parts = {
+            Part(name, uuid.uuid4().hex, len(data)): Attachment.of_part(checkpoint.thread_id, data)
+            for name, data in checkpoint.parts.items()
+        }
+
+    def choose_parts(self, manifest: Manifest) -> tuple[dict[Part, Attachment], tuple[Part, ...]] | None:
+        """Return the parts to write, and all that the checkpoint needs; None if one of them is missing."""
+        if not self.checkpoint.part_names:
+            return {}, ()
+        stored = manifest.parts(self.checkpoint.namespace)
+        new = {part: attachment for part, attachment in self.parts.items() if part.name not in stored}
+        known = stored | {part.name: part for part in new}
+        if not known.keys() >= set(self.checkpoint.part_names):
+            return None
+        return new, tuple(known[name] for name in dict.fromkeys(self.checkpoint.part_names))
 
 
 class _Save:
-    """One save: several attempts may write the checkpoint's document, always the same."""
+    """One save."""
 
-    def __init__(
-        self,
-        client: Client,
-        threads: Threads,
-        checkpoint: NewCheckpoint,
-        draft: Draft,
-        expected: str | Unchecked | None,
-    ) -> None:
-        self._client = client
+    def __init__(self, threads: Threads, commit: Commit, content: _Content, expected: str | Unchecked | None) -> None:
         self._threads = threads
-        self._checkpoint = checkpoint
-        self._draft = draft
+        self._commit = commit
+        self._content = content
+        self._checkpoint = content.checkpoint
         self._expected = expected
-        self._document = uuid.uuid4().hex
-        self._is_written = False
 
     async def run(self) -> None:
         thread_id = self._checkpoint.thread_id
-        replaced: list[str] | None = await self._threads.change(thread_id, self._attempt)
-        if replaced is None:
-            if self._is_written:
-                await self._threads.discard(thread_id, [self._document])
-            raise CheckpointConflictError(
-                f"thread {thread_id!r}: the latest checkpoint is not {self._expected!r} as expected"
-            )
+        try:
+            replaced: Sequence[str] = await self._threads.change(thread_id, self._attempt)
+        except (CheckpointConflictError, MissingPartsError):
+            await self._commit.withdraw()
+            raise
         await self._threads.discard(thread_id, replaced)
+        await self._commit.withdraw()
 
-    async def _attempt(self, thread: Thread, is_fresh: bool) -> tuple[bool, list[str] | None]:
-        checkpoint, version = self._checkpoint, self._client.version
+    async def _attempt(self, thread: Thread, is_fresh: bool) -> tuple[bool, Sequence[str]]:
+        checkpoint = self._checkpoint
         latest = thread.manifest.latest(checkpoint.namespace)
         if self._expected is not UNCHECKED and (latest.checkpoint_id if latest else None) != self._expected:
-            return is_fresh, None
-        if checkpoint.created_at is not None:
-            created_at = microseconds(checkpoint.created_at)
-        else:
-            # Times follow the order of the writes, whatever the clocks of the writers say.
-            created_at = max(now(), latest.created_at + 1) if latest else now()
-        entry = Entry(checkpoint.checkpoint_id, self._document, created_at, len(checkpoint.payload))
+            if not is_fresh:
+                return False, ()
+            raise CheckpointConflictError(
+                f"thread {checkpoint.thread_id!r}: the latest checkpoint is not {self._expected!r} as expected"
+            )
+        parts = self._content.choose_parts(thread.manifest)
+        if parts is None:
+            if not is_fresh:
+                return False, ()
+            raise MissingPartsError(
+                f"thread {checkpoint.thread_id!r}, checkpoint {checkpoint.checkpoint_id!r}: a part that it needs is "
+                "not there any more"
+            )
+        new_parts, needed = parts
+        created_at = self._time(latest)
+        entry = Entry(checkpoint.checkpoint_id, self._content.document, created_at, len(checkpoint.payload), needed)
         manifest = thread.manifest.with_latest(entry, checkpoint.namespace)
-        await self._client.prepare()
-        outcome = await self._threads.bulk(self._lines(thread, manifest, created_at))
-        self._is_written = True
-        written, named = outcome
-        if not isinstance(written, Refusal) and written["_seq_no"] == 0:
-            # The first write to a shard: was it our index, or has the server just made one after a deletion?
-            self._client.forget_index()
-            await self._client.prepare()
-        if isinstance(written, Refusal):
-            if not isinstance(named, Refusal):
-                await self._take_back(thread, written_thread(manifest, named))
-            return self._missing_index(written)
-        if isinstance(named, Refusal):
-            if named.is_conflict:
-                return False, None
-            await self._threads.discard(checkpoint.thread_id, [self._document])
-            return self._missing_index(named)
-        self._threads.remember(checkpoint.thread_id, written_thread(manifest, named), version)
-        return True, [*thread.manifest.dropped_by(manifest), *thread.leftovers]
+        documents = {entry.document: self._content.draft.document(entry.document, created_at)}
+        documents |= {part.document: attachment.document(part.document) for part, attachment in new_parts.items()}
+        # The search terms are those of the latest state in the empty namespace.
+        terms = None if checkpoint.namespace else self._content.draft.terms
+        is_done = await self._commit.attempt(thread, manifest, documents, terms)
+        return is_done, [*thread.manifest.dropped_by(manifest), *thread.leftovers]
 
-    def _lines(self, thread: Thread, manifest: Manifest, created_at: int) -> list[Line]:
-        checkpoint, routing = self._checkpoint, thread_key(self._checkpoint.thread_id)
-        lines: list[Line] = [
-            {"index": {"_id": self._document, "routing": routing}},
-            self._draft.document(self._document, created_at),
-        ]
-        if checkpoint.namespace and thread.manifest.namespaces:
-            # The search terms of the latest state in the empty namespace stay.
-            return [
-                *lines,
-                {"update": {"_id": routing, "routing": routing, **thread.condition}},
-                {"doc": manifest_fields(manifest)},
-            ]
-        return [*lines, *thread_lines(checkpoint.thread_id, manifest, self._draft.terms, thread)]
-
-    async def _take_back(self, before: Thread, after: Thread) -> None:
-        """Undo the manifest that names a document which was refused; possible only if nobody has changed it since."""
-        thread_id = self._checkpoint.thread_id
-        try:
-            await self._threads.rewrite(thread_id, after, before.manifest)
-        except CheckpointError as error:
-            _LOG.warning("thread %r: the manifest names a checkpoint that was refused: %s", thread_id, error)
-
-    def _missing_index(self, refusal: Refusal) -> tuple[bool, None]:
-        if refusal.kind != INDEX_MISSING or self._client.connection.tables == "provisioned":
-            raise self._client.error(refusal)
-        self._client.forget_index()
-        return False, None
+    def _time(self, latest: Entry | None) -> int:
+        if self._checkpoint.created_at is not None:
+            return microseconds(self._checkpoint.created_at)
+        # Times follow the order of the writes, whatever the clocks of the writers say.
+        return max(now(), latest.created_at + 1) if latest else now()

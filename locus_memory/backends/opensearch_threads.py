@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from locus_memory.backends.opensearch_errors import INDEX_MISSING, Refusal
 from locus_memory.backends.opensearch_layout import DELETED, LARGE_BYTES, THREAD, Line, ndjson, thread_key, unpack_terms
-from locus_memory.backends.opensearch_manifest import Entry, Manifest
+from locus_memory.backends.opensearch_manifest import Entry, Manifest, batches
 from locus_memory.errors import BackendUnavailableError, CheckpointError, CorruptCheckpointError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Thread:
     """A thread document as it was read or written.
 
     Attributes:
-        manifest: Its checkpoints.
+        manifest: Its checkpoints, and what belongs to them.
         version: Sequence number and primary term of the document; None when there is none.
         leftovers: Documents of a deleted thread that may still be there.
         terms: Search terms of the latest state, if they were asked for.
@@ -82,14 +82,14 @@ class Threads:
         with self._lock:
             self._drop((version, thread_id))
             self._known[version, thread_id] = (monotonic(), replace(thread, terms=()))
-            self._known_entries += 1 + len(thread.manifest)
+            self._known_entries += 1 + thread.manifest.weight
             while self._known_entries > _CACHED_ENTRIES:
                 self._drop(next(iter(self._known)))
 
     def _drop(self, key: tuple[int, str]) -> None:
         before = self._known.pop(key, None)
         if before is not None:
-            self._known_entries -= 1 + len(before[1].manifest)
+            self._known_entries -= 1 + before[1].manifest.weight
 
     async def read(
         self, thread_id: str, documents: Sequence[str] = (), excludes: Sequence[str] = (), *, with_terms: bool = False
@@ -122,31 +122,44 @@ class Threads:
         pick: Callable[[Manifest], Sequence[Entry]],
         excludes: Sequence[str] = (),
     ) -> list[tuple[Entry, Source]]:
-        """Read the documents of some entries of a thread.
+        """Read the documents of some entries of a thread; see `gather`."""
+        manifest, found = await self.gather(
+            thread_id, lambda manifest: {entry.document: 0 for entry in pick(manifest)}, excludes
+        )
+        return [(entry, found[entry.document]) for entry in pick(manifest)]
 
-        One request if the thread is as this process knows it, two otherwise.
+    async def gather(
+        self, thread_id: str, pick: Callable[[Manifest], Mapping[str, int]], excludes: Sequence[str] = ()
+    ) -> tuple[Manifest, dict[str, Source]]:
+        """Read the manifest of a thread, and some documents that it names.
+
+        One request if the thread is as this process knows it, two otherwise; more for what is large.
+
+        Args:
+            thread_id: The thread.
+            pick: Returns the documents to read, with the bytes that are read of each.
+            excludes: Fields not to read.
 
         Raises:
             CorruptCheckpointError: The manifest names a document that is not there.
         """
         known = self.known(thread_id)
-        guess = pick(known.manifest)[:_MGET_DOCUMENTS] if known else ()
+        guess = next(batches(pick(known.manifest), _MGET_DOCUMENTS), []) if known else []
         before: tuple[object, ...] = ()
         while True:
-            thread, found = await self.read(thread_id, [entry.document for entry in guess], excludes)
-            entries = pick(thread.manifest)
-            absent = [(thread_id, entry.document) for entry in entries if entry.document not in found]
-            if absent:
-                found |= await self.documents(absent, excludes)
-            missing = [entry.checkpoint_id for entry in entries if entry.document not in found]
+            thread, found = await self.read(thread_id, guess, excludes)
+            wanted = pick(thread.manifest)
+            absent = {document: size for document, size in wanted.items() if document not in found}
+            for some in batches(absent, _MGET_DOCUMENTS):
+                found |= await self.documents(((thread_id, document) for document in some), excludes)
+            missing = [document for document in wanted if document not in found]
             if not missing:
-                return [(entry, found[entry.document]) for entry in entries]
+                return thread.manifest, found
             # Most likely replaced or deleted since the manifest was read; then the manifest says so now.
             if before == (thread.version, missing):
-                raise CorruptCheckpointError(
-                    f"thread {thread_id!r}, checkpoint {missing[0]!r}: its document is missing from the index"
-                )
-            before, guess = (thread.version, missing), ()
+                what = thread.manifest.describe(missing[0])
+                raise CorruptCheckpointError(f"thread {thread_id!r}, {what} is missing from the index")
+            before, guess = (thread.version, missing), []
 
     async def change(self, thread_id: str, attempt: Callable[[Thread, bool], Awaitable[tuple[bool, Any]]]) -> Any:
         """Change a thread document by compare-and-set, until it works.
@@ -177,7 +190,7 @@ class Threads:
         """
         version, routing = self._client.version, thread_key(thread_id)
         target = {"_id": routing, "routing": routing, **thread.condition}
-        if not manifest.namespaces:
+        if manifest.is_empty:
             answer = await self.bulk([{"delete": target}])
         else:
             latest, fields = manifest.latest(), manifest_fields(manifest)
@@ -186,7 +199,7 @@ class Threads:
             answer = await self.bulk([{"update": target}, {"doc": fields}])
         if not self._is_written(answer[0]):
             return None
-        changed = Thread(manifest, _version(answer[0]) if manifest.namespaces else None)
+        changed = Thread(manifest, None if manifest.is_empty else _version(answer[0]))
         self.remember(thread_id, changed, version)
         return changed
 
@@ -206,14 +219,13 @@ class Threads:
         async def attempt(thread: Thread, is_fresh: bool) -> tuple[bool, Any]:
             if thread.leftovers:
                 return is_fresh, thread
-            if not thread.manifest.namespaces:
+            if thread.manifest.is_empty:
                 return is_fresh, None
             fields: Source = {"kind": DELETED, "terms": [], "oldest_at": None, "latest_at": None, "document": None}
             answer = await self.bulk([{"update": {**_target(thread_id), **thread.condition}}, {"doc": fields}])
             if not self._is_written(answer[0]):
                 return False, None
-            leftovers = tuple(entry.document for entry in thread.manifest.entries())
-            return True, Thread(Manifest(), _version(answer[0]), leftovers)
+            return True, Thread(Manifest(), _version(answer[0]), tuple(thread.manifest.sizes()))
 
         version = self._client.version
         deleted: Thread | None = await self.change(thread_id, attempt)
@@ -325,6 +337,5 @@ def _thread(found: Mapping[str, Any]) -> Thread:
     source = found["_source"]
     manifest = Manifest.load(source["manifest"])
     if source["kind"] == DELETED:
-        leftovers = tuple(entry.document for entry in manifest.entries())
-        return Thread(Manifest(), _version(found), leftovers)
+        return Thread(Manifest(), _version(found), tuple(manifest.sizes()))
     return Thread(manifest, _version(found), terms=tuple(source.get("terms", ())))

@@ -32,7 +32,7 @@ TESTS = {
     "prune": 8,
 }
 
-KEEPING_HISTORY = ["file", "postgresql", "redis", "redis_sentinels", "redis_cluster"]
+KEEPING_HISTORY = ["file", "postgresql", "redis", "redis_sentinels", "redis_cluster", "opensearch"]
 
 
 async def _passes_all_tests(checkpointer: StorageBackendAdapter) -> None:

@@ -8,10 +8,11 @@ from locus_memory.backends import opensearch_checkpointer
 from locus_memory.checkpointer import BaseCheckpointer, CheckpointerCapabilities
 from locus_memory.testing import StorageBackendContract
 from locus_memory.testing.base import Reopen
+from locus_memory.testing.history import HistoryTests
 from tests.servers.opensearch import OpenSearchServer
 
 
-class TestOpenSearchCheckpointer(StorageBackendContract):
+class TestOpenSearchCheckpointer(HistoryTests, StorageBackendContract):
     """An index for each test."""
 
     capabilities = CheckpointerCapabilities(

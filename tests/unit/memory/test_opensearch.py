@@ -61,7 +61,7 @@ def test_a_manifest_comes_back_equal(namespaces: dict[str, list[str]]) -> None:
 
 
 def test_a_manifest_of_a_later_version_with_longer_entries_is_read() -> None:
-    assert Manifest.load('{"":[["a","d",1,2,"more"]]}').latest() == Entry("a", "d", 1, 2)
+    assert Manifest.load('{"checkpoints":{"":[["a","d",1,2,[],"more"]]}}').latest() == Entry("a", "d", 1, 2)
 
 
 def test_writing_an_id_again_makes_it_the_latest_and_drops_its_old_document() -> None:
