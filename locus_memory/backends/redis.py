@@ -19,11 +19,13 @@ from locus_memory.backends import redis_history as history
 from locus_memory.backends import redis_listing as listing
 from locus_memory.backends import redis_scripts as scripts
 from locus_memory.backends.redis_copy import CrossSlotCopy
+from locus_memory.backends.redis_diagnosis import diagnose
 from locus_memory.backends.redis_keys import KeyLayout, decode, encode
 from locus_memory.backends.redis_listing import PAGE
 from locus_memory.backends.redis_lua import Script
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
 from locus_memory.connection import RedisConnection
+from locus_memory.diagnosis import Diagnosis
 from locus_memory.drivers import require
 from locus_memory.errors import BindingError, CheckpointConflictError, CorruptCheckpointError, MissingPartsError
 from locus_memory.storage import CheckpointSummary, NewCheckpoint, PendingWrite, StorageBackend, StoredCheckpoint
@@ -148,16 +150,17 @@ class RedisBackend(StorageBackend):
     async def put_writes(
         self, thread_id: str, checkpoint_id: str, writes: Sequence[PendingWrite], *, namespace: str = ""
     ) -> None:
-        await self._run(
-            history.PUT_WRITES,
-            thread_id,
-            thread_id,
-            encode(thread_id),
-            encode(namespace),
-            checkpoint_id,
-            self._ttl_milliseconds(),
-            *history.write_arguments(writes),
-        )
+        if writes:
+            await self._run(
+                history.PUT_WRITES,
+                thread_id,
+                thread_id,
+                encode(thread_id),
+                encode(namespace),
+                checkpoint_id,
+                self._ttl_milliseconds(),
+                *history.write_arguments(writes),
+            )
 
     async def get_writes(self, thread_id: str, checkpoint_id: str, *, namespace: str = "") -> list[PendingWrite]:
         rows = await self._run(history.GET_WRITES, thread_id, encode(thread_id), encode(namespace), checkpoint_id)
@@ -251,6 +254,9 @@ class RedisBackend(StorageBackend):
                 deleted += removed
                 start = None if last is None else b"(" + last
         return deleted
+
+    async def diagnose(self) -> Diagnosis:
+        return await diagnose(self._client.ask, self._client.connection)
 
     @property
     def connection_version(self) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,8 +19,10 @@ from locus_memory.errors import (
     BindingError,
     CheckpointConflictError,
     CheckpointError,
+    MissingPartsError,
 )
 from locus_memory.retry import RetryPolicy
+from locus_memory.testing.history import new, write
 from tests.servers.redis_cluster import RedisCluster
 from tests.servers.redis_group import Member, RedisGroup
 from tests.servers.redis_sentinel import RedisSentinels
@@ -78,6 +81,10 @@ async def test_the_documented_rights_suffice_for_every_call(group: RedisGroup, r
         await fill(limited)
         await check_all(limited)
         for name in THREADS:
+            await limited.storage.put(new(f"c-{name}", "x", "y", thread_id=name, x=b"1", y=b"2"))
+            await limited.storage.put_writes(name, f"c-{name}", [write("task", -1), write("task", 0)])
+            assert len((await limited.storage.get_complete(name))[0].writes) == 2
+            assert len(await limited.storage.get_writes(name, f"c-{name}")) == 2
             assert await limited.copy_thread(name, f"copy of {name}")
             assert await limited.delete(name, f"c-{name}")
         assert await limited.vacuum(0) == len(THREADS)
@@ -253,3 +260,68 @@ async def test_a_copy_to_another_slot_is_what_the_thread_was_at_one_moment(
         assert await checkpointer.list_checkpoints(dest) == expected[change]
         assert tries == (1 if change == "appended" else 2)
         assert (await checkpointer.load(dest, "c0") == {"n": "new"}) == (change == "replaced")
+
+
+async def test_a_copy_to_another_slot_has_parts_and_writes_and_knows_when_parts_are_needed_no_more(
+    redis_cluster: RedisCluster, redis_prefix: str, two_slots: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, dest = two_slots
+    monkeypatch.setattr(redis_copy, "_PORTION_FIELDS", 5)
+    async with redis_checkpointer(redis_cluster.url(), key_prefix=redis_prefix) as checkpointer:
+        storage = checkpointer.storage
+        ids = [f"c{number}" for number in range(8)]
+        for namespace in ("", "sub"):
+            for name in ids:
+                parts = {name: name.encode(), f"{name}|": b"x" * 1000}
+                shared = ("c0",) if name != "c0" else ()
+                await storage.put(new(name, *shared, thread_id=source, namespace=namespace, **parts))
+                writes = [write(task, index, name.encode()) for task in ("é|", "2") for index in (0, -1, 1)]
+                await storage.put_writes(source, name, writes, namespace=namespace)
+        assert await checkpointer.copy_thread(source, dest)
+        for namespace in ("", "sub"):
+            original = await storage.get_complete(source, ids, namespace=namespace)
+            copied = await storage.get_complete(dest, ids, namespace=namespace)
+            assert [replace(each, summary=replace(each.summary, thread_id=source)) for each in copied] == original
+            assert [(each.parts, each.writes) for each in copied] == [(each.parts, each.writes) for each in original]
+            for name in ids[:-1]:
+                await storage.delete_checkpoint(dest, name, namespace=namespace)
+            with pytest.raises(MissingPartsError):
+                await storage.put(new("d", "c1", thread_id=dest, namespace=namespace))
+            await storage.put(new("d", "c0", thread_id=dest, namespace=namespace))
+            assert await storage.delete_checkpoint(dest, "d", namespace=namespace)
+            assert (await storage.get_complete(dest, namespace=namespace))[0].parts == original[-1].parts
+        assert set(redis_cluster.expiries(redis_prefix).values()) == {-1}
+        for name in ids:
+            for namespace in ("", "sub"):
+                await storage.delete_checkpoint(dest, name, namespace=namespace)
+        assert await checkpointer.delete(source)
+    assert redis_cluster.expiries(redis_prefix) == {}
+
+
+@pytest.mark.parametrize("index", [-1, 1])
+async def test_a_copy_to_another_slot_has_the_writes_of_one_moment(
+    redis_cluster: RedisCluster,
+    redis_prefix: str,
+    two_slots: tuple[str, str],
+    index: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, dest = two_slots
+    async with redis_checkpointer(redis_cluster.url(), key_prefix=redis_prefix) as checkpointer:
+        storage = checkpointer.storage
+        before, after = write("task", -1, b"before"), write("task", index, b"after")
+        await storage.put(new("a", thread_id=source))
+        await storage.put_writes(source, "a", [before])
+        read, tries = redis_copy.CrossSlotCopy._read, 0
+
+        async def read_after_a_write(copy: redis_copy.CrossSlotCopy, portion: list[Any]) -> list[bytes]:
+            nonlocal tries
+            tries += 1
+            await storage.put_writes(source, "a", [after])
+            return await read(copy, portion)
+
+        monkeypatch.setattr(redis_copy.CrossSlotCopy, "_read", read_after_a_write)
+        assert await checkpointer.copy_thread(source, dest)
+        # What was replaced makes it begin anew; what was added does not matter.
+        assert await storage.get_writes(dest, "a") == ([after] if index < 0 else [before])
+        assert tries == (2 if index < 0 else 1)
