@@ -151,9 +151,13 @@ def _table_findings(
 
 
 def _privilege_findings(login: str, lacking: list[tuple[str, str]]) -> list[Finding]:
-    lacks = [f"{privilege} on {table}" for table, privilege in lacking if privilege in privileges(table)]
+    lacks: dict[str, list[str]] = {}
+    for table, privilege in lacking:
+        if privilege in privileges(table):
+            lacks.setdefault(privilege, []).append(table)
     if not lacks:
         return []
-    message = f"the login {login!r} lacks {', '.join(lacks)}"
+    described = "; ".join(f"{privilege} on {', '.join(sorted(tables))}" for privilege, tables in lacks.items())
+    message = f"the login {login!r} lacks {described}"
     advice = f"GRANT SELECT, INSERT, UPDATE, DELETE on the tables (SELECT alone on {VERSION_TABLE})"
     return [Finding(Level.ERROR, "postgresql-privileges", message, advice)]

@@ -24,6 +24,9 @@ class Servers(Protocol):
     async def run_all(self, script: Script, calls: Sequence[Call]) -> list[Any]:
         """Run a script that only reads on several key spaces."""
 
+    async def ask(self, *command: Argument) -> Any:
+        """Run a command that touches no key on one server."""
+
     async def aclose(self) -> None:
         """Close all connections."""
 
@@ -50,6 +53,10 @@ class Client:
     async def run_all(self, script: Script, calls: Sequence[Call]) -> list[Any]:
         """Run a script that only reads on several key spaces, in one round trip to each server."""
         return await (await self._loops.current()).run_all(script, calls)
+
+    async def ask(self, *command: Argument) -> Any:
+        """Run a command that touches no key on a server in charge."""
+        return await (await self._loops.current()).ask(*command)
 
     def use(self, connection: RedisConnection) -> None:
         """Go over to a document, if it is another one; each event loop does when it next runs a script."""

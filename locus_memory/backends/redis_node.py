@@ -78,6 +78,11 @@ class Node:
                     pipeline.execute_command(*command, *self._keys(prefix), prefix, *arguments)
                 return first_error_raised(await pipeline.execute(raise_on_error=False))
 
+    async def ask(self, *command: Argument) -> Any:
+        """Run a command that touches no key."""
+        with translated(self._where, self._login):
+            return await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+
     async def aclose(self) -> None:
         """Close all connections, those in use included."""
         await self._redis.aclose()

@@ -71,6 +71,10 @@ class Topology:
                 raise outcome
         return answers
 
+    async def ask(self, *command: Argument) -> Any:
+        """Run a command that touches no key on one of the servers in charge."""
+        return await self._on_owner("", lambda node: node.ask(*command))
+
     async def aclose(self) -> None:
         """Close all connections; a later call makes new ones."""
         nodes = list(self._nodes.values())

@@ -167,8 +167,10 @@ def _show(output: Output, report: Report, code: ExitCode) -> None:
     output.facts({**report.looked_at, "used": report.found or "nothing found"})
     if report.backend:
         output.line("Backend", style="bold")
-        capabilities = [name for name, has in (report.capabilities or {}).items() if has]
-        output.facts({"backend": report.backend, **report.facts, "can": capabilities})
+        facts = {"backend": report.backend, **report.facts}
+        if report.capabilities is not None:
+            facts["can"] = [name for name, has in report.capabilities.items() if has]
+        output.facts(facts)
     if report.latency_ms:
         output.line("Latency, median", style="bold")
         output.facts({name: f"{milliseconds:.2f} ms" for name, milliseconds in report.latency_ms.items()})

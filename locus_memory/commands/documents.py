@@ -6,6 +6,7 @@ Fields are only ever added. Times are ISO 8601 in UTC.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -212,3 +213,18 @@ class BenchDocument(Document):
 def reasons_listed(reasons: dict[str, str]) -> list[ThreadReason]:
     """Write threads, and what is the matter with each, for a document."""
     return [ThreadReason(thread_id=thread_id, reason=reason) for thread_id, reason in reasons.items()]
+
+
+DOCUMENTS: Final[dict[str, tuple[type[Document], ...]]] = {
+    "doctor": (DoctorDocument,),
+    "threads": (ThreadsDocument,),
+    "show": (ShowDocument, HistoryDocument),
+    "copy": (CopyDocument,),
+    "delete": (DeleteDocument,),
+    "vacuum": (VacuumDocument,),
+    "export": (ExportDocument,),
+    "import": (ImportDocument,),
+    "migrate": (MigrateDocument,),
+    "bench": (BenchDocument,),
+}
+"""What each command prints with `--json`, unless it fails with an `ErrorDocument`."""

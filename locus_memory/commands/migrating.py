@@ -24,7 +24,7 @@ _SHOWN = 20
 
 
 def migrate_command(
-    source: Annotated[str, typer.Option("--from", help=f"Store to read; it is never changed. {URL_FORMS}")],
+    source: Annotated[str, typer.Option("--from", help=f"Store to read; it is never changed: {URL_FORMS}.")],
     destination: Annotated[str, typer.Option("--to", help="Store to write; the same forms.")],
     verify_only: Annotated[
         bool, typer.Option("--verify-only", help="Write nothing; compare what is on both sides.")

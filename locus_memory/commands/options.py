@@ -13,7 +13,7 @@ Store = Annotated[
 ]
 Url = Annotated[
     str | None,
-    typer.Option("--url", help=f"Use this store instead of the bound one. {URL_FORMS}"),
+    typer.Option("--url", help=f"Use this store instead of the bound one: {URL_FORMS}."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text; errors, too.")]
 Timeout = Annotated[

@@ -90,7 +90,7 @@ async def _show_history(output: Output, calls: Calls, thread: str, namespace: st
                 shown_bytes(row.payload_bytes + row.part_bytes),
                 row.parent_id or "-",
                 row.pending_writes,
-                row.metadata or "",
+                json.dumps(row.metadata, ensure_ascii=False),
             )
             for row in rows
         ],

@@ -28,10 +28,7 @@ _FILE: Final = "@"
 _VARIABLE: Final = "env:"
 _STORE: Final = "store:"
 
-URL_FORMS: Final = (
-    "A URL; @FILE, a file that holds the URL; env:NAME, a variable that does; or store:NAME, a bound store. Arguments "
-    "are public on the machine: a URL with a password belongs into a file or a variable."
-)
+URL_FORMS: Final = "a URL, @FILE, env:VARIABLE or store:NAME; arguments are public, so write no password there"
 
 
 @dataclass(frozen=True, slots=True)

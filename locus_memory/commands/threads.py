@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
@@ -193,7 +194,12 @@ def _latest_of(summary: CheckpointSummary | None) -> LatestCheckpoint | None:
 def _row(thread_id: str, summary: CheckpointSummary | None) -> tuple[object, ...]:
     if summary is None:
         return (thread_id, "-", "-", "only in namespaces")
-    return (thread_id, summary.checkpoint_id, shown_time(summary.created_at), summary.metadata or "")
+    return (
+        thread_id,
+        summary.checkpoint_id,
+        shown_time(summary.created_at),
+        json.dumps(summary.metadata, ensure_ascii=False),
+    )
 
 
 def _one_line(text: str) -> str:

@@ -92,7 +92,8 @@ def test_help_needs_no_store_and_lists_the_exit_codes(command_line: CommandLine)
 
 
 def test_the_library_does_not_import_the_commands() -> None:
-    program = "import sys, locus_memory, locus_memory.opening; print(*[n for n in sys.modules if 'commands' in n or n == 'rich'])"
+    names = "[name for name in sys.modules if 'commands' in name or name == 'rich']"
+    program = f"import sys, locus_memory, locus_memory.opening; print(*{names})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"
 

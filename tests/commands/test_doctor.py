@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
+from locus_memory.backends.redis_keys import APPLICATION_COMMANDS, CONNECTION_COMMANDS
 from locus_memory.commands.documents import DoctorDocument
 from tests.commands.process import CommandLine, Done
 from tests.commands.stores import fill, on
 from tests.servers.postgresql import Database
 from tests.servers.processes import free_port
+from tests.servers.redis import RedisServer
+
+ALLOWED = (*APPLICATION_COMMANDS, *CONNECTION_COMMANDS)
 
 
 def codes(done: Done) -> set[str]:
@@ -73,13 +77,13 @@ def test_facts_of_postgresql_are_shown(command_line: CommandLine, postgresql_url
     assert facts["server"].startswith("PostgreSQL 18")
     assert (facts["tables"], facts["TLS"]) == ("complete", "no")
     assert "superuser" in finding(done, "postgresql-superuser")
-    assert command_line.run("doctor", "--strict", code=1)
+    command_line.run("doctor", "--strict", code=1)
 
 
 def test_a_read_only_login_is_told_apart_and_what_it_lacks_is_named(command_line: CommandLine, reader_url: str) -> None:
     command_line.bind(reader_url)
     done = command_line.run("doctor", "--json", code=5)
-    assert "INSERT on locus_checkpoints" in finding(done, "postgresql-privileges")
+    assert "INSERT on locus_checkpoints, locus_parts" in finding(done, "postgresql-privileges")
     assert "reading works and writing is refused" in finding(done, "read-only")
     assert "lacks a privilege" in finding(done, "refused")
     assert "reader-secret-7" not in done.out + done.errors
@@ -162,3 +166,39 @@ def test_a_stopped_probe_leaves_nothing_behind(command_line: CommandLine, postgr
         connection.rollback()
     assert command_line.finish(process).code == 143
     assert on(url, lambda checkpointer: checkpointer.list_threads()) == []
+
+
+def test_redis_says_what_it_would_forget(
+    command_line: CommandLine, redis_server: RedisServer, redis_store_url: str
+) -> None:
+    command_line.bind(f"{redis_store_url}&ttl_seconds=3600")
+    with redis_server.client() as client:
+        client.config_set("maxmemory", "512mb")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            done = command_line.run("doctor", "--json")
+        finally:
+            client.config_set("maxmemory", "0")
+            client.config_set("maxmemory-policy", "noeviction")
+    assert "allkeys-lru" in finding(done, "redis-evicts")
+    assert finding(done, "redis-evicts").startswith("warning")
+    facts = done.document(DoctorDocument).facts
+    assert (facts["time to live"], facts["append-only file"]) == ("3600 s", "on")
+    assert facts["server"].startswith("Valkey 9")
+    assert done.document(DoctorDocument).capabilities["ttl"]
+
+
+def test_an_agents_login_on_redis_may_not_look_and_is_told_so(
+    command_line: CommandLine, redis_server: RedisServer, redis_store_url: str
+) -> None:
+    with redis_server.client() as client:
+        client.acl_setuser(
+            "agent", enabled=True, passwords=["+pw-of-agent"], keys=["*"], commands=[f"+{c}" for c in ALLOWED]
+        )
+        try:
+            command_line.bind(redis_server.url("agent", "pw-of-agent"))
+            done = command_line.run("doctor", "--json")
+        finally:
+            client.acl_deluser("agent")
+    assert {"redis-unseen", "works"} <= codes(done)
+    assert "pw-of-agent" not in done.out + done.errors

@@ -75,7 +75,7 @@ def test_10_000_checkpoints_go_from_files_to_postgresql_although_it_is_killed(
     assert done.threads == THREADS
 
 
-STORES = ("file", "postgresql")
+STORES = ("file", "postgresql", "redis_store")
 
 
 @pytest.mark.parametrize("destination", STORES)
