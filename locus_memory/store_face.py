@@ -121,7 +121,7 @@ class PortStore(BaseStore):
         *,
         ttl_seconds: TimeToLive = STORE_DEFAULT,
     ) -> None:
-        await self._put([self._new_item(namespace, key, value, metadata, ttl_seconds)])
+        await self._put([self.new_item(namespace, key, value, metadata, ttl_seconds)])
 
     async def put_with_embedding(
         self,
@@ -134,7 +134,7 @@ class PortStore(BaseStore):
         ttl_seconds: TimeToLive = STORE_DEFAULT,
     ) -> None:
         vector = checked_embedding("embedding", embedding, self._required_dimension())
-        await self._put([self._new_item(namespace, key, value, metadata, ttl_seconds, vector)])
+        await self._put([self.new_item(namespace, key, value, metadata, ttl_seconds, [vector])])
 
     async def put_batch(
         self,
@@ -142,7 +142,7 @@ class PortStore(BaseStore):
         *,
         ttl_seconds: TimeToLive = STORE_DEFAULT,
     ) -> None:
-        new = [self._new_item(*batch_item(item), ttl_seconds) for item in items]
+        new = [self.new_item(*batch_item(item), ttl_seconds) for item in items]
         if new:
             await self._put(new)
 
@@ -155,7 +155,7 @@ class PortStore(BaseStore):
 
     async def exists(self, namespace: Namespace, key: str) -> bool:
         check_place(namespace, key)
-        return bool(await self._call("look-up", lambda: self._backend.get([(namespace, key)])))
+        return bool(await self.call("look-up", lambda: self._backend.get([(namespace, key)])))
 
     async def get_batch(self, keys: Iterable[tuple[Namespace, str]]) -> dict[tuple[Namespace, str], Any]:
         places = checked_places(keys)
@@ -163,13 +163,13 @@ class PortStore(BaseStore):
             return {}
         found = {
             (stored.namespace, stored.key): stored
-            for stored in await self._call("look-up", lambda: self._backend.get(places))
+            for stored in await self.call("look-up", lambda: self._backend.get(places))
         }
-        return {place: (await self._item(found[place])).value for place in places if place in found}
+        return {place: (await self.item(found[place])).value for place in places if place in found}
 
     async def delete(self, namespace: Namespace, key: str) -> bool:
         check_place(namespace, key)
-        return await self._call("deletion", lambda: self._backend.delete(namespace, key))
+        return await self.call("deletion", lambda: self._backend.delete(namespace, key))
 
     async def list(self, namespace: Namespace, limit: int = 100) -> builtins.list[str]:
         return await self._list(namespace, limit)
@@ -209,23 +209,23 @@ class PortStore(BaseStore):
         vector = checked_embedding("query", query_embedding if query is None else query, dimension)
         wanted = checked_filter(metadata_filter)
         lowest = -2.0 if threshold is None else threshold - PRECISION
-        found = await self._call("search", lambda: self._backend.nearest(namespace, vector, limit, lowest, wanted))
+        found = await self.call("search", lambda: self._backend.nearest(namespace, vector, limit, lowest, wanted))
         results = []
         for each in found:
             # Rounding takes the similarity of equal vectors a little beyond 1.
             score = max(-1.0, min(1.0, each.score))
-            results.append(SemanticSearchResult(await self._item(each.item), score, 1.0 - score))
+            results.append(SemanticSearchResult(await self.item(each.item), score, 1.0 - score))
         return results
 
     async def list_namespaces(self, prefix: Namespace | None = None, limit: int = 100) -> builtins.list[Namespace]:
         below = () if prefix is None else prefix
         check_namespace(below, name="prefix", empty=True)
         check_limit(limit)
-        return await self._call("listing", lambda: self._backend.list_namespaces(below, limit))
+        return await self.call("listing", lambda: self._backend.list_namespaces(below, limit))
 
     async def clear_namespace(self, namespace: Namespace) -> int:
         check_namespace(namespace)
-        return await self._call("deletion", lambda: self._backend.clear(namespace))
+        return await self.call("deletion", lambda: self._backend.clear(namespace))
 
     async def close(self) -> None:
         await self._backend.close()
@@ -242,15 +242,18 @@ class PortStore(BaseStore):
             raise self._unsupported("semantic_search")
         return self._dimension
 
-    def _new_item(
+    def new_item(
         self,
         namespace: Namespace,
         key: str,
         value: JsonValue,
         metadata: Mapping[str, JsonValue] | None,
         ttl_seconds: TimeToLive,
-        embedding: Vector | None = None,
+        embeddings: Sequence[Vector] = (),
     ) -> NewItem:
+        """Return an item as the backend takes it, after checking what it is made of; for other faces on the port."""
+        if len(embeddings) > 1 and not self._backend.several_embeddings:
+            raise self._unsupported("several embeddings of an item")
         check_place(namespace, key)
         if isinstance(ttl_seconds, StoreDefault):
             ttl_seconds = self._ttl_seconds
@@ -262,23 +265,24 @@ class PortStore(BaseStore):
             key,
             payload,
             fields,
-            embedding,
+            embeddings[0] if embeddings else None,
             ttl_seconds,
+            tuple(embeddings[1:]),
             (lambda: count_words(searchable_text(value))) if self._searches_words else None,
         )
 
     async def _put(self, items: builtins.list[NewItem]) -> None:
-        await self._call("put", lambda: self._backend.put(items))
+        await self.call("put", lambda: self._backend.put(items))
 
     async def _get_item(self, namespace: Namespace, key: str) -> StoreItem | None:
         check_place(namespace, key)
-        found = await self._call("look-up", lambda: self._backend.get([(namespace, key)]))
-        return await self._item(found[0]) if found else None
+        found = await self.call("look-up", lambda: self._backend.get([(namespace, key)]))
+        return await self.item(found[0]) if found else None
 
     async def _list(self, namespace: Namespace, limit: int) -> builtins.list[str]:
         check_namespace(namespace)
         check_limit(limit)
-        return await self._call("listing", lambda: self._backend.list_keys(namespace, limit))
+        return await self.call("listing", lambda: self._backend.list_keys(namespace, limit))
 
     async def _search(
         self,
@@ -296,15 +300,14 @@ class PortStore(BaseStore):
             raise self._unsupported("search")
         if any(len(term.encode()) > MAX_WORD_BYTES for term in terms):
             return []
-        found = await self._call(
-            "search", lambda: self._backend.search(namespace, terms, limit, wanted, self._words_of)
-        )
-        return [await self._item(stored) for stored in found]
+        found = await self.call("search", lambda: self._backend.search(namespace, terms, limit, wanted, self._words_of))
+        return [await self.item(stored) for stored in found]
 
     def _words_of(self, payload: bytes) -> dict[str, int]:
         return count_words(searchable_text(self._open(payload)["value"]))
 
-    async def _item(self, stored: StoredItem) -> StoreItem:
+    async def item(self, stored: StoredItem) -> StoreItem:
+        """Decode what the backend returned; for other faces on the port."""
         try:
             content = await self._decode(stored.payload)
         except CorruptCheckpointError as error:
@@ -338,5 +341,6 @@ class PortStore(BaseStore):
             raise CorruptCheckpointError(f"the stored value is no JSON: {error}") from error
         return content
 
-    async def _call(self, verb: str, operation: Callable[[], Awaitable[T]]) -> T:
+    async def call(self, verb: str, operation: Callable[[], Awaitable[T]]) -> T:
+        """Call the backend, retrying within the deadline; for other faces on the port."""
         return await self._retry.run(lambda _: operation(), self._backend, f"{verb} in {self._backend!r}")

@@ -9,7 +9,7 @@ import itertools
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -20,7 +20,7 @@ from locus_memory.store import Namespace
 from locus_memory.store_arguments import namespace_text
 from locus_memory.store_face import PortStore
 from locus_memory.store_port import NewItem, ScoredItem, StoreBackend, StoredItem, rank
-from locus_memory.vectors import similarity
+from locus_memory.vectors import Vector, similarity
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,6 +34,10 @@ class _Kept:
     stored: StoredItem
     order: int
     expires: float | None
+
+    @property
+    def embeddings(self) -> Iterator[Vector]:
+        return itertools.chain(() if self.new.embedding is None else (self.new.embedding,), self.new.more_embeddings)
 
     @property
     def live(self) -> bool:
@@ -73,6 +77,16 @@ class MemoryStoreBackend(StoreBackend):
             found = [self._namespaces.get(namespace, {}).get(key) for namespace, key in places]
             return [kept.stored for kept in found if kept is not None and kept.live]
 
+    async def touch(self, items: Sequence[tuple[StoredItem, float]]) -> None:
+        with self._lock:
+            for item, seconds in items:
+                kept = self._namespaces.get(item.namespace, {})
+                there = kept.get(item.key)
+                if there and there.live and there.expires and there.stored.version == item.version:
+                    expires = time.time() + seconds
+                    stored = replace(there.stored, expires_at=_utc(expires))
+                    kept[item.key] = replace(there, stored=stored, expires=expires)
+
     async def delete(self, namespace: Namespace, key: str) -> bool:
         with self._lock:
             kept = self._namespaces.get(namespace, {}).pop(key, None)
@@ -108,7 +122,7 @@ class MemoryStoreBackend(StoreBackend):
         with self._lock:
             candidates = list(self._matching(namespace, metadata_filter))
         scored = [
-            (similarity(kept.new.embedding, vector), kept.order, kept)
+            (max(similarity(embedding, vector) for embedding in kept.embeddings), kept.order, kept)
             for kept in candidates
             if kept.new.embedding is not None and len(kept.new.embedding) == len(vector)
         ]
@@ -206,7 +220,7 @@ class InMemoryStore(PortStore):
     clear_namespace = _with_or_without_loop(PortStore.clear_namespace)
     close = _with_or_without_loop(PortStore.close)
 
-    async def _call(self, verb: str, operation: Callable[[], Awaitable[T]]) -> T:
+    async def call(self, verb: str, operation: Callable[[], Awaitable[T]]) -> T:
         # Neither deadline nor retries: they need an event loop, and there is nothing that could fail.
         return await operation()
 

@@ -6,12 +6,14 @@ A backend keeps encoded values; checking, encoding, deadlines and retries are do
 
 from __future__ import annotations
 
+import asyncio
+import heapq
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar, Final
+from typing import ClassVar, Final, TypeVar
 
 from pydantic import JsonValue
 
@@ -28,6 +30,13 @@ MAX_OCCURRENCES: Final = 255
 MAX_WORDS_BYTES: Final = 512 * 1024
 """The words of a text are searchable up to the one that exceeds this."""
 
+MAX_NAMESPACES: Final = 1_000_000
+"""Most namespaces that a search below a prefix looks through, and that a listing which is filtered reads."""
+
+_NAMESPACES_AT_ONCE: Final = 8
+
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
@@ -40,6 +49,7 @@ class NewItem:
         metadata: What it can be filtered by.
         embedding: What it can be found by, if anything.
         ttl_seconds: Time until it expires; None for never.
+        more_embeddings: Further ones that it can be found by, of the same dimension: the nearest of all counts.
         words: Counts the words of the value, for a backend that keeps them. None where they must not be stored,
             because values are encrypted.
     """
@@ -50,6 +60,7 @@ class NewItem:
     metadata: Mapping[str, JsonValue]
     embedding: Vector | None
     ttl_seconds: float | None
+    more_embeddings: tuple[Vector, ...] = ()
     words: Callable[[], dict[str, int]] | None = field(default=None, repr=False, compare=False)
 
 
@@ -84,6 +95,9 @@ class StoreBackend(ABC):
     stores_words: ClassVar[bool] = True
     """Whether a search needs the words of values on the backend: then there is none for encrypted values."""
 
+    several_embeddings: ClassVar[bool] = True
+    """Whether an item can have `more_embeddings`."""
+
     @property
     def atomic_batches(self) -> bool:
         """Whether `put` writes all of several items or none."""
@@ -96,6 +110,10 @@ class StoreBackend(ABC):
     @abstractmethod
     async def get(self, places: Sequence[tuple[Namespace, str]]) -> list[StoredItem]:
         """Return those items that there are, in any order."""
+
+    @abstractmethod
+    async def touch(self, items: Sequence[tuple[StoredItem, float]]) -> None:
+        """Let items that still expire, in the version given, do so in that many seconds from now."""
 
     @abstractmethod
     async def delete(self, namespace: Namespace, key: str) -> bool:
@@ -150,6 +168,33 @@ class StoreBackend(ABC):
     @abstractmethod
     async def clear(self, namespace: Namespace) -> int:
         """Delete all items of a namespace; return how many."""
+
+    async def newest_below(self, prefix: Namespace, limit: int) -> list[StoredItem]:
+        """Return items of all namespaces that start with a prefix, last written first; between namespaces by clock."""
+
+        async def newest(namespace: Namespace) -> list[StoredItem]:
+            return await self.search(namespace, [], limit, {}, lambda payload: {})
+
+        found = await self._in_each_below(prefix, newest)
+        return heapq.nlargest(limit, found, key=lambda item: item.updated_at)
+
+    async def nearest_below(self, prefix: Namespace, vector: Vector, limit: int) -> list[ScoredItem]:
+        """Return items of all namespaces that start with a prefix by the similarity of their embeddings."""
+
+        async def nearest(namespace: Namespace) -> list[ScoredItem]:
+            return await self.nearest(namespace, vector, limit, -2.0, {})
+
+        found = await self._in_each_below(prefix, nearest)
+        return heapq.nlargest(limit, found, key=lambda each: (each.score, each.item.updated_at))
+
+    async def _in_each_below(self, prefix: Namespace, look: Callable[[Namespace], Awaitable[list[T]]]) -> list[T]:
+        namespaces = await self.list_namespaces(prefix, MAX_NAMESPACES)
+        found: list[T] = []
+        for start in range(0, len(namespaces), _NAMESPACES_AT_ONCE):
+            some = namespaces[start : start + _NAMESPACES_AT_ONCE]
+            for part in await asyncio.gather(*map(look, some)):
+                found += part
+        return found
 
     @property
     def connection_version(self) -> int:

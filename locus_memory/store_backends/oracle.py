@@ -49,6 +49,8 @@ class OracleStoreBackend(StoreBackend):
         suffix: What is added to the document's name of a table: `""` where it is that of the items already.
     """
 
+    several_embeddings = False
+
     def __init__(
         self,
         connection: OracleConnection | Callable[[], OracleConnection],
@@ -102,6 +104,15 @@ class OracleStoreBackend(StoreBackend):
                     rows = await client.fetch(f"get {count}", binds, len(page))
                 found += map(_item, rows)
         return found
+
+    async def touch(self, items: Sequence[tuple[StoredItem, float]]) -> None:
+        rows = [
+            _named(item.namespace, item.key) | {"item_version": item.version, "ttl_seconds": seconds}
+            for item, seconds in items
+        ]
+        async with self._clients.client() as client:
+            in_order = sorted(rows, key=lambda row: (row["namespace"], row["item_key"]))
+            await client.execute_many("touch", in_order, commit=True)
 
     async def delete(self, namespace: Namespace, key: str) -> bool:
         async with self._clients.client() as client:

@@ -38,6 +38,8 @@ _TEXTS: Final = {
     "purge": """DELETE FROM {items} i WHERE (i.namespace, i.item_key) IN (
             SELECT e.namespace, e.item_key FROM {items} e WHERE e.expires_at <= {now} FETCH FIRST 100 ROWS ONLY)""",
     "get": "SELECT {columns} FROM {items} i WHERE {itself} AND {live}",
+    "touch": """UPDATE {items} i SET i.expires_at = {now} + NUMTODSINTERVAL(:ttl_seconds, 'SECOND')
+        WHERE {itself} AND i.item_version = :item_version AND i.expires_at > {now}""",
     "delete": "DELETE FROM {items} i WHERE {itself} AND {live}",
     "clear": "DELETE FROM {items} i WHERE i.namespace = :namespace AND {live}",
     "clear_rest": "DELETE FROM {items} i WHERE i.namespace = :namespace",

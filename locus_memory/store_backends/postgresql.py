@@ -41,7 +41,7 @@ class PostgreSQLStoreBackend(StoreBackend):
 
         self._source = connection if callable(connection) else lambda: connection
         self._clients = Clients(self._source(), Tables(Statements, ddl, SCHEMA_VERSION))
-        self._nearest: tuple[int, str] | None = None
+        self._pgvector: tuple[int, str] | None = None
 
     async def put(self, items: Sequence[NewItem]) -> None:
         steps = [("put" if item.ttl_seconds is None else "put_expiring", _parameters(item)) for item in items]
@@ -58,6 +58,18 @@ class PostgreSQLStoreBackend(StoreBackend):
         if len(places) == 1:
             return await self._items("get", {"namespace": store_text(namespaces[0]), "key": keys[0]})
         return await self._items("get_many", {"namespaces": [*map(store_text, namespaces)], "keys": keys})
+
+    async def touch(self, items: Sequence[tuple[StoredItem, float]]) -> None:
+        rows = sorted((namespace_text(item.namespace), item.key, item.version, seconds) for item, seconds in items)
+        namespaces, keys, versions, seconds = zip(*rows, strict=True)
+        parameters = {
+            "namespaces": [*map(store_text, namespaces)],
+            "keys": [*map(store_text, keys)],
+            "versions": [*versions],
+            "seconds": [*seconds],
+        }
+        async with self._clients.client() as client:
+            await client.execute("touch", parameters)
 
     async def delete(self, namespace: Namespace, key: str) -> bool:
         return await self._count("delete", _in(namespace) | {"key": store_text(key)}) > 0
@@ -96,18 +108,18 @@ class PostgreSQLStoreBackend(StoreBackend):
             "lowest": lowest,
             "filter": store_json(metadata_filter),
         }
-        async with self._clients.client() as client:
-            statement = await self._statement_for_nearest(client)
-            rows = await client.fetch(statement, parameters)
-        return [ScoredItem(_item(row), float(row[7])) for row in rows]
+        return await self._scored("nearest", parameters)
+
+    async def nearest_below(self, prefix: Namespace, vector: Vector, limit: int) -> list[ScoredItem]:
+        parameters = {"vector": _array(vector), "limit": limit, "lowest": -2.0, "filter": "{}"}
+        return await self._scored("nearest_below", _below(prefix) | parameters)
+
+    async def newest_below(self, prefix: Namespace, limit: int) -> list[StoredItem]:
+        return await self._items("newest_below", _below(prefix) | {"limit": limit})
 
     async def list_namespaces(self, prefix: Namespace, limit: int) -> list[Namespace]:
-        # All texts are at least U+0001; those below a prefix go on with "/", and "0" is the character behind it.
-        itself = store_text(namespace_text(prefix))
-        first, end = (f"{itself}/", f"{itself}0") if prefix else ("", _BEHIND_ALL)
-        parameters = {"itself": itself, "first": first, "end": end, "limit": limit}
         async with self._clients.client() as client:
-            rows = await client.fetch("list_namespaces", parameters)
+            rows = await client.fetch("list_namespaces", _below(prefix) | {"limit": limit})
         return [namespace_of(load_text(row[0])) for row in rows]
 
     async def clear(self, namespace: Namespace) -> int:
@@ -129,14 +141,20 @@ class PostgreSQLStoreBackend(StoreBackend):
         where = f"{connection.host}:{connection.port}/{connection.database}, {connection.schema_name}"
         return f"PostgreSQLStoreBackend({where})"
 
-    async def _statement_for_nearest(self, client: Any) -> str:
+    async def _scored(self, statement: str, parameters: Mapping[str, Any]) -> list[ScoredItem]:
+        async with self._clients.client() as client:
+            extension = await self._extension(client)
+            rows = await client.fetch(f"{statement}{extension}", parameters)
+        return [ScoredItem(_item(row), float(row[7])) for row in rows]
+
+    async def _extension(self, client: Any) -> str:
         version = self._clients.version
-        if self._nearest is None or self._nearest[0] != version:
+        if self._pgvector is None or self._pgvector[0] != version:
             from locus_memory.store_backends.postgresql_statements import PGVECTOR
 
             found = await client.fetch("extension", {})
-            self._nearest = version, f"{PGVECTOR}{found[0][0]}" if found else "nearest"
-        return self._nearest[1]
+            self._pgvector = version, f"{PGVECTOR}{found[0][0]}" if found else ""
+        return self._pgvector[1]
 
     async def _items(self, statement: str, parameters: Mapping[str, Any]) -> list[StoredItem]:
         async with self._clients.client() as client:
@@ -214,13 +232,20 @@ def _in(namespace: Namespace) -> dict[str, Any]:
     return {"namespace": store_text(namespace_text(namespace))}
 
 
+def _below(prefix: Namespace) -> dict[str, Any]:
+    # All texts are at least U+0001; those below a prefix go on with "/", and "0" is the character behind it.
+    itself = store_text(namespace_text(prefix))
+    first, end = (f"{itself}/", f"{itself}0") if prefix else ("", _BEHIND_ALL)
+    return {"itself": itself, "first": first, "end": end}
+
+
 def _parameters(item: NewItem) -> dict[str, Any]:
     return _in(item.namespace) | {
         "key": store_text(item.key),
         "ttl_seconds": item.ttl_seconds,
         "metadata": store_json(item.metadata),
         "words": None if item.words is None else _tsvector(item.words()),
-        "embedding": None if item.embedding is None else _array(item.embedding),
+        "embedding": None if item.embedding is None else _arrays(item.embedding, *item.more_embeddings),
         "payload": item.payload,
     }
 
@@ -234,6 +259,11 @@ def _tsvector(counts: Mapping[str, int]) -> str:
 def _array(vector: Vector) -> str:
     # Nine digits tell all 32-bit floats apart.
     return "{" + ",".join([f"{number:.9g}" for number in vector]) + "}"
+
+
+def _arrays(*vectors: Vector) -> str:
+    # Several are the rows of a matrix.
+    return _array(vectors[0]) if len(vectors) == 1 else "{" + ",".join(map(_array, vectors)) + "}"
 
 
 def _item(row: Sequence[Any]) -> StoredItem:

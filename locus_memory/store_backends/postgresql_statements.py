@@ -10,6 +10,8 @@ from locus_memory.store_backends.postgresql_schema import identifiers
 
 _COLUMNS: Final = "i.namespace, i.key, i.payload, i.created_at, i.updated_at, i.version, i.expires_at"
 
+_BELOW: Final = "(i.namespace = %(itself)s OR i.namespace >= %(first)s AND i.namespace < %(end)s)"
+
 _LIVE: Final = "(i.expires_at IS NULL OR i.expires_at > now())"
 
 # Each field of the filter equals the item's, or is in its list.
@@ -32,20 +34,27 @@ _PUT: Final = """INSERT INTO {items} AS i (namespace, key, expires_at, metadata,
 
 # The scores are worked out once, for the keys alone; what is returned is fetched for the best.
 _NEAREST: Final = """WITH scored AS MATERIALIZED (
-            SELECT i.key, i.write_order,
-                CASE WHEN cardinality(i.embedding) = cardinality(%(vector)s::real[]) THEN {score} END AS score
+            SELECT i.namespace, i.key, i.write_order, CASE
+                WHEN array_ndims(i.embedding) = 2 THEN {best_score}
+                WHEN cardinality(i.embedding) = cardinality(%(vector)s::real[]) THEN {score} END AS score
             FROM {items} i
-            WHERE i.namespace = %(namespace)s AND i.embedding IS NOT NULL AND {live} AND {matches}
+            WHERE {place} AND i.embedding IS NOT NULL AND {live} AND {matches}
         ), best AS (
             SELECT * FROM scored WHERE score >= %(lowest)s ORDER BY score DESC, write_order DESC LIMIT %(limit)s
         )
         SELECT {columns}, best.score
-        FROM best JOIN {items} i ON i.namespace = %(namespace)s AND i.key = best.key
+        FROM best JOIN {items} i ON i.namespace = best.namespace AND i.key = best.key
         ORDER BY best.score DESC, best.write_order DESC"""
 
 # Of unit vectors; pgvector works out the same in C.
 _EXACT_SCORE: Final = """(SELECT sum(pair.a::float8 * pair.b::float8)
         FROM unnest(i.embedding, %(vector)s::real[]) AS pair (a, b))"""
+# Of the rows of a matrix; null where they are of another dimension.
+_BEST_SCORE: Final = """(SELECT max(each_row.score) FROM (
+            SELECT sum(pair.a::float8 * pair.b::float8) AS score
+            FROM generate_subscripts(i.embedding, 1) AS number,
+                LATERAL unnest(i.embedding[number:number][:], %(vector)s::real[]) AS pair (a, b)
+            WHERE array_length(i.embedding, 2) = cardinality(%(vector)s::real[]) GROUP BY number) AS each_row)"""
 _PGVECTOR_SCORE: Final = """1 - (i.embedding::{extension}.vector
         OPERATOR({extension}.<=>) %(vector)s::real[]::{extension}.vector)"""
 
@@ -74,7 +83,7 @@ _TEXTS: Final = {
     # One step along the index for each namespace, however many items it holds.
     "list_namespaces": """WITH RECURSIVE found AS (
             (SELECT i.namespace FROM {items} i
-             WHERE (i.namespace = %(itself)s OR i.namespace >= %(first)s AND i.namespace < %(end)s) AND {live}
+             WHERE {below} AND {live}
              ORDER BY i.namespace LIMIT 1)
             UNION ALL
             SELECT (SELECT i.namespace FROM {items} i
@@ -91,7 +100,17 @@ _TEXTS: Final = {
         ORDER BY (SELECT sum(cardinality(w.positions)) FROM unnest(i.words) w WHERE w.lexeme = ANY(%(terms)s)) DESC,
             i.write_order DESC
         LIMIT %(limit)s""",
-    "nearest": _NEAREST,
+    "newest_below": """SELECT {columns} FROM {items} i WHERE {below} AND {live}
+        ORDER BY i.write_order DESC LIMIT %(limit)s""",
+    # Locked in order, for the same reason as the items of a batch.
+    "touch": """UPDATE {items} t SET expires_at = clock_timestamp() + i.seconds * interval '1 second'
+        FROM (SELECT i.namespace, i.key, wanted.seconds
+            FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(versions)s::bigint[], %(seconds)s::float8[])
+                AS wanted (namespace, key, version, seconds)
+            JOIN {items} i ON i.namespace = wanted.namespace COLLATE "C" AND i.key = wanted.key COLLATE "C"
+            WHERE i.version = wanted.version AND i.expires_at > now()
+            ORDER BY i.namespace, i.key FOR UPDATE OF i) i
+        WHERE t.namespace = i.namespace AND t.key = i.key""",
     "extension": """SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
         WHERE e.extname = 'vector'""",
     "version": "SELECT max(version) FROM {version_table}",
@@ -106,26 +125,32 @@ class Statements:
         self._fragments: dict[str, sql.Composable] = names | {
             "columns": sql.SQL(_COLUMNS),
             "live": sql.SQL(_LIVE),
+            "below": sql.SQL(_BELOW),
             "matches": sql.SQL(_MATCHES),
             "put": sql.SQL(_PUT).format(**names),
-            "score": sql.SQL(_EXACT_SCORE),
+            "best_score": sql.SQL(_BEST_SCORE),
         }
         self._texts = {name: self._compose(text, self._fragments) for name, text in _TEXTS.items()}
+        for name in _PLACES:
+            self._texts[name] = self._nearest(name, sql.SQL(_EXACT_SCORE))
 
     def __getitem__(self, name: str) -> bytes:
         text = self._texts.get(name)
         if text is None:
-            text = self._texts[name] = self._with_pgvector(name.removeprefix(PGVECTOR))
+            kind, _, extension_schema = name.partition(PGVECTOR)
+            score = sql.SQL(_PGVECTOR_SCORE).format(extension=sql.Identifier(extension_schema))
+            text = self._texts[name] = self._nearest(kind, score)
         return text
 
-    def _with_pgvector(self, extension_schema: str) -> bytes:
-        score = sql.SQL(_PGVECTOR_SCORE).format(extension=sql.Identifier(extension_schema))
-        return self._compose(_NEAREST, self._fragments | {"score": score})
+    def _nearest(self, name: str, score: sql.Composable) -> bytes:
+        return self._compose(_NEAREST, self._fragments | {"score": score, "place": sql.SQL(_PLACES[name])})
 
     @staticmethod
     def _compose(text: str, fragments: dict[str, sql.Composable]) -> bytes:
         return sql.SQL(text).format(**fragments).as_string().encode()
 
 
-PGVECTOR: Final = "nearest with pgvector in "
-"""Followed by the schema of the extension, the name of the search that uses it."""
+PGVECTOR: Final = " with pgvector in "
+"""Behind the name of a search, and followed by the schema of the extension: that search with it."""
+
+_PLACES: Final = {"nearest": "i.namespace = %(namespace)s", "nearest_below": _BELOW}

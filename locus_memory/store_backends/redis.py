@@ -92,6 +92,15 @@ class RedisStoreBackend(StoreBackend):
             found = await self._client.run_all(scripts.GET, calls)
         return [_item(namespace_of(text.decode()), key, head, data) for rows in found for text, key, head, data in rows]
 
+    async def touch(self, items: Sequence[tuple[StoredItem, float]]) -> None:
+        by_space: dict[KeyLayout, list[str | bytes | int]] = {}
+        for item, seconds in items:
+            place = (namespace_text(item.namespace), item.key, item.version, max(1, round(seconds * 1000)))
+            by_space.setdefault(self._space(item.namespace), []).extend(place)
+        await self._gather(
+            [self._client.run(scripts.TOUCH, space.prefix, *arguments) for space, arguments in by_space.items()]
+        )
+
     async def delete(self, namespace: Namespace, key: str) -> bool:
         return bool(await self._run(scripts.DELETE, namespace, key))
 
@@ -294,9 +303,21 @@ def _arguments(item: NewItem) -> tuple[str | bytes | int, ...]:
         item.key,
         item.payload,
         json.dumps(item.metadata, separators=(",", ":")) if item.metadata else "",
-        b"" if item.embedding is None else _little_endian(item.embedding).tobytes(),
+        b"" if item.embedding is None else _vector_bytes(item.embedding, *item.more_embeddings),
         0 if item.ttl_seconds is None else max(1, round(item.ttl_seconds * 1000)),
     )
+
+
+def _vector_bytes(*vectors: Vector) -> bytes:
+    one_after_another = b"".join(_little_endian(vector).tobytes() for vector in vectors)
+    return one_after_another if len(vectors) == 1 else one_after_another + len(vectors).to_bytes(2)
+
+
+def _vectors(text: bytes) -> list[Vector]:
+    # Floats have four bytes each: two that are left over tell how many vectors there are.
+    count = int.from_bytes(text[-2:]) if len(text) % 4 else 1
+    size = len(text) // count // 4 * 4
+    return [_little_endian(array("f", text[start * size : (start + 1) * size])) for start in range(count)]
 
 
 def _little_endian(vector: Vector) -> Vector:
@@ -321,9 +342,9 @@ def _ranks(rows: Sequence[_Row], terms: Sequence[str], words_of: Callable[[bytes
 def _scores(rows: Sequence[_Row], vector: Vector) -> list[float | None]:
     scores: list[float | None] = []
     for row in rows:
-        embedding = array("f", row.body)
-        same = len(embedding) == len(vector)
-        scores.append(similarity(_little_endian(embedding), vector) if same else None)
+        embeddings = _vectors(row.body)
+        same = len(embeddings[0]) == len(vector)
+        scores.append(max(similarity(each, vector) for each in embeddings) if same else None)
     return scores
 
 

@@ -9,7 +9,8 @@ Below the prefix of a key space, beside the indexes of the checkpoints (so that 
     <prefix>i:s:head:<namespace>     hash: key -> version, microseconds of first and last write, that millisecond or 0
     <prefix>i:s:data:<namespace>     hash: key -> payload
     <prefix>i:s:meta:<namespace>     hash: key -> metadata, where there is any
-    <prefix>i:s:vector:<namespace>   hash: key -> 32-bit floats, little-endian, where there are any
+    <prefix>i:s:vector:<namespace>   hash: key -> 32-bit floats, little-endian, where there are any; of several
+                                     vectors one after another, and then in two bytes how many they are
 
 Where all items of a namespace expire, so do these keys; in other namespaces, each put takes away some of what has
 expired. A namespace is written as by `namespace_text`, and belongs as a whole to one key space.
@@ -117,6 +118,29 @@ end
 return found
 """,
     writes=False,
+)
+
+TOUCH: Final = make_script(
+    _NAMES,
+    _TOUCH,
+    """
+-- prefix, then for each item: namespace, key, version, milliseconds to live
+local touched = {}
+for i = 2, #ARGV, 4 do
+    local ns, key = ARGV[i], ARGV[i + 1]
+    local head = call('HGET', at('head', ns), key)
+    local version, rest, expires = (head or ''):match('^(%d+)( .* )(%d+)$')
+    if version == ARGV[i + 2] and expires ~= '0' and is_live(head) then
+        expires = string.format('%.0f', now + ARGV[i + 3])
+        call('HSET', at('head', ns), key, version .. rest .. expires)
+        call('ZADD', at('expiry', ns), expires, key)
+        touched[ns] = true
+    end
+end
+for ns in pairs(touched) do touch(ns) end
+return 1
+""",
+    writes=True,
 )
 
 DELETE: Final = make_script(
