@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -30,6 +30,28 @@ _REPORT = pytest.StashKey[ServerReport]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_REPORT] = ServerReport()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests stay together when several processes share the work: those that share fixtures."""
+    for item in items:
+        # One control plane is enough.
+        end_to_end = "e2e" in item.path.parts
+        suite = getattr(item, "cls", None)
+        name = "e2e" if end_to_end else f"{item.path}::{suite.__name__}" if suite else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(name))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["servers"] = session.config.stash[_REPORT].counts()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Add what a process reports that shared the work."""
+    node.config.stash[_REPORT].add(getattr(node, "workeroutput", {}).get("servers", []))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

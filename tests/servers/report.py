@@ -25,6 +25,16 @@ class ServerReport:
         """Count one test that used these fixtures; names of no server are ignored."""
         self._tests.update(set(fixtures) & self._labels.keys())
 
+    def counts(self) -> list[tuple[str, str, int]]:
+        """Fixture, label and number of tests of each server, for another process's report."""
+        return [(fixture, label, self._tests[fixture]) for fixture, label in self._labels.items()]
+
+    def add(self, counts: Iterable[tuple[str, str, int]]) -> None:
+        """Add what another process counted."""
+        for fixture, label, tests in counts:
+            self._labels[fixture] = label
+            self._tests[fixture] += tests
+
     def summary(self) -> str | None:
         """The line to print, None where no server ran."""
         if not self._labels:
