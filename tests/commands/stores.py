@@ -38,31 +38,26 @@ def on(url: str, work: Callable[[StorageBackendAdapter], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def fill(url: str, *, threads: int = 3, checkpoints: int = 4, history: bool = True) -> None:
+async def fill(
+    checkpointer: StorageBackendAdapter, *, threads: int = 3, checkpoints: int = 4, history: bool = True
+) -> None:
     """Save threads with several namespaces, parents, awkward ids, payloads of any bytes, and times in the past.
 
     Args:
-        url: The store.
+        checkpointer: The store.
         threads: How many.
         checkpoints: Of each thread and namespace.
         history: With parts and pending writes.
     """
-
-    async def work(checkpointer: StorageBackendAdapter) -> None:
-        for thread in range(threads):
-            for namespace in ("", "sub|graph"):
-                for number in range(checkpoints):
-                    await checkpointer.storage.put(new(thread, number, namespace, history=history))
-                if history:
-                    writes = [
-                        PendingWrite("task", 0, "channel", b"\0value"),
-                        PendingWrite("task", -1, "error", b"x", "a/b"),
-                    ]
-                    await checkpointer.storage.put_writes(
-                        thread_name(thread), f"c{checkpoints - 1}", writes, namespace=namespace
-                    )
-
-    on(url, work)
+    writes = [PendingWrite("task", 0, "channel", b"\0value"), PendingWrite("task", -1, "error", b"x", "a/b")]
+    for thread in range(threads):
+        for namespace in ("", "sub|graph"):
+            for number in range(checkpoints):
+                await checkpointer.storage.put(new(thread, number, namespace, history=history))
+            if history:
+                await checkpointer.storage.put_writes(
+                    thread_name(thread), f"c{checkpoints - 1}", writes, namespace=namespace
+                )
 
 
 def thread_name(number: int) -> str:
@@ -87,18 +82,24 @@ def new(thread: int, number: int, namespace: str = "", *, history: bool = False)
     )
 
 
-def contents(url: str) -> dict[str, dict[str, list[str]]]:
-    """Everything in a store: by thread and namespace the hashes of its checkpoints, oldest first."""
+async def contents(checkpointer: StorageBackendAdapter) -> dict[str, dict[str, list[str]]]:
+    """Return everything in a store: by thread and namespace the hashes of its checkpoints, oldest first."""
+    reader = StoreReader(Calls.on(checkpointer, 30))
+    found: dict[str, dict[str, list[str]]] = {}
+    async for thread_id in reader.threads():
+        for namespace, summaries in (await reader.outline(thread_id)).items():
+            ids = [summary.checkpoint_id for summary in summaries]
+            found.setdefault(thread_id, {})[namespace] = [
+                digest(stored) async for stored in reader.checkpoints(thread_id, namespace, ids)
+            ]
+    return found
 
-    async def work(checkpointer: StorageBackendAdapter) -> dict[str, dict[str, list[str]]]:
-        reader = StoreReader(Calls.on(checkpointer, 30))
-        found: dict[str, dict[str, list[str]]] = {}
-        async for thread_id in reader.threads():
-            for namespace, summaries in (await reader.outline(thread_id)).items():
-                ids = [summary.checkpoint_id for summary in summaries]
-                found.setdefault(thread_id, {})[namespace] = [
-                    digest(stored) async for stored in reader.checkpoints(thread_id, namespace, ids)
-                ]
-        return found
 
-    return on(url, work)
+def fill_store(url: str, *, threads: int = 3, checkpoints: int = 4, history: bool = True) -> None:
+    """Do `fill` from a test that is no coroutine."""
+    on(url, lambda store: fill(store, threads=threads, checkpoints=checkpoints, history=history))
+
+
+def contents_of(url: str) -> dict[str, dict[str, list[str]]]:
+    """Return the `contents` of a store to a test that is no coroutine."""
+    return on(url, contents)

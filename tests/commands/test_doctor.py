@@ -12,7 +12,7 @@ from psycopg import sql
 from locus_memory.backends.redis_keys import APPLICATION_COMMANDS, CONNECTION_COMMANDS
 from locus_memory.commands.documents import DoctorDocument
 from tests.commands.process import CommandLine, Done
-from tests.commands.stores import fill, on
+from tests.commands.stores import fill_store, on
 from tests.servers.postgresql import Database
 from tests.servers.processes import free_port
 from tests.servers.redis import RedisServer
@@ -32,7 +32,7 @@ def finding(done: Done, code: str) -> str:
 @pytest.fixture
 def reader_url(postgresql_database: Database, postgresql_url: str) -> str:
     """A filled store on PostgreSQL, with a login that may only read it."""
-    fill(postgresql_url, threads=1)
+    fill_store(postgresql_url, threads=1)
     name = f"reader_{secrets.token_hex(4)}"
     postgresql_database.server.create_role(name, "reader-secret-7")
     role = sql.Identifier(name)

@@ -13,13 +13,13 @@ import pytest
 from locus_memory.commands.documents import ExportDocument, ImportDocument
 from locus_memory.storage import NewCheckpoint
 from tests.commands.process import CommandLine
-from tests.commands.stores import contents, fill, on, thread_name
+from tests.commands.stores import contents_of, fill_store, on, thread_name
 
 
 @pytest.fixture
 def exported(command_line: CommandLine, file_url: str, tmp_path: Path) -> Path:
     """An export of a filled store in files."""
-    fill(file_url, threads=4)
+    fill_store(file_url, threads=4)
     path = tmp_path / "all.jsonl"
     command_line.bind(file_url)
     command_line.run("export", str(path))
@@ -33,7 +33,7 @@ def lines(path: Path) -> list[str]:
 def test_what_was_exported_is_imported_as_it_was(
     command_line: CommandLine, file_url: str, postgresql_url: str, tmp_path: Path
 ) -> None:
-    fill(file_url, threads=4)
+    fill_store(file_url, threads=4)
     command_line.bind(file_url)
     path, again = tmp_path / "all.jsonl", tmp_path / "again.jsonl"
     first: ExportDocument = command_line.run("export", str(path), "--json").document(ExportDocument)
@@ -42,7 +42,7 @@ def test_what_was_exported_is_imported_as_it_was(
     command_line.bind(postgresql_url)
     imported: ImportDocument = command_line.run("import", str(path), "--json").document(ImportDocument)
     assert (imported.threads, imported.checkpoints_written, imported.checkpoints_present) == (4, 32, 0)
-    assert contents(postgresql_url) == contents(file_url)
+    assert contents_of(postgresql_url) == contents_of(file_url)
     second = command_line.run("export", str(again), "--json").document(ExportDocument)
     assert second.sha256 == first.sha256
     # Again changes nothing.
@@ -67,12 +67,12 @@ def test_records_say_what_they_are_and_share_parts(exported: Path) -> None:
 
 
 def test_it_goes_through_a_pipe(command_line: CommandLine, file_url: str, postgresql_url: str) -> None:
-    fill(file_url)
+    fill_store(file_url)
     command_line.bind(file_url)
     text = command_line.run("export", "-", "--pattern", "*ser/*").out
     command_line.bind(postgresql_url)
     command_line.run("import", "-", given=text)
-    assert set(contents(postgresql_url)) == {thread_name(0), thread_name(1)}
+    assert set(contents_of(postgresql_url)) == {thread_name(0), thread_name(1)}
     assert command_line.run("export", "-", "--json", code=2).error.name == "usage"
 
 
@@ -136,16 +136,16 @@ def test_a_thread_in_the_way_is_refused_skipped_or_replaced(
     command_line.bind(postgresql_url)
     error = command_line.run("import", str(exported), "--json", code=6).error
     assert (error.name, repr(thread_name(1)) in error.message) == ("conflict", True)
-    assert list(contents(postgresql_url)) == [thread_name(1)]
+    assert list(contents_of(postgresql_url)) == [thread_name(1)]
     skipped: ImportDocument = command_line.run("import", str(exported), "--on-conflict", "skip", "--json").document(
         ImportDocument
     )
     assert [each.thread_id for each in skipped.conflicts] == [thread_name(1)]
     assert on(postgresql_url, lambda store: store.load(thread_name(1))) == {"mine": 1}
-    assert len(contents(postgresql_url)) == 4
+    assert len(contents_of(postgresql_url)) == 4
     replaced = command_line.run("import", str(exported), "--on-conflict", "replace", "--json").document(ImportDocument)
     assert (replaced.threads_replaced, replaced.checkpoints_written) == (1, 8)
-    assert contents(postgresql_url) == contents(file_url)
+    assert contents_of(postgresql_url) == contents_of(file_url)
 
 
 def test_an_existing_file_is_not_overwritten_unasked(command_line: CommandLine, exported: Path) -> None:
@@ -207,6 +207,6 @@ def test_a_killed_import_goes_on_where_it_was(
     assert imported.checkpoints_present > 0
     assert imported.checkpoints_written > 0
     assert imported.checkpoints_present + imported.checkpoints_written == 600
-    found = contents(postgresql_url)
+    found = contents_of(postgresql_url)
     found.pop("zz")
-    assert found == contents(file_url)
+    assert found == contents_of(file_url)

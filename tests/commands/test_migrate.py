@@ -19,7 +19,7 @@ from locus_memory.commands.documents import MigrateDocument
 from locus_memory.history import Entry, ThreadHistory
 from locus_memory.storage import CheckpointSummary
 from tests.commands.process import CommandLine
-from tests.commands.stores import contents, fill, new, on, thread_name
+from tests.commands.stores import contents_of, fill_store, new, on, thread_name
 from tests.servers.postgresql import Database
 
 THREADS, CHECKPOINTS = 100, 100
@@ -94,17 +94,17 @@ def test_threads_go_between_any_two_backends(
         from_url, to_url = urls[source], other[source]
     else:
         from_url, to_url = urls[source], urls[destination]
-    fill(from_url)
+    fill_store(from_url)
     arguments = ("migrate", "--from", command_line.url_file(from_url), "--to", command_line.url_file(to_url), "--json")
     done: MigrateDocument = command_line.run(*arguments).document(MigrateDocument)
     assert (done.same, done.threads, done.source.checkpoints) == (True, 3, 24)
-    assert contents(to_url) == contents(from_url) != {}
+    assert contents_of(to_url) == contents_of(from_url) != {}
 
 
 def test_a_thread_that_holds_something_else_is_reported_and_left_alone(
     command_line: CommandLine, file_url: str, postgresql_url: str
 ) -> None:
-    fill(file_url)
+    fill_store(file_url)
     on(postgresql_url, lambda store: store.save({"mine": 1}, thread_name(1), "c0"))
     on(postgresql_url, lambda store: store.save({"other": 1}, "unrelated"))
     arguments = ("migrate", "--from", file_url, "--to", command_line.url_file(postgresql_url))
@@ -114,7 +114,7 @@ def test_a_thread_that_holds_something_else_is_reported_and_left_alone(
     [conflict] = done.copied.conflicts
     assert conflict.thread_id == thread_name(1)
     assert "another checkpoint 'c0'" in conflict.reason
-    found, wanted = contents(postgresql_url), contents(file_url)
+    found, wanted = contents_of(postgresql_url), contents_of(file_url)
     assert found[thread_name(0)] == wanted[thread_name(0)]
     assert on(postgresql_url, lambda store: store.load(thread_name(1))) == {"mine": 1}
     assert "unrelated" in found
@@ -126,7 +126,7 @@ def test_a_thread_that_holds_something_else_is_reported_and_left_alone(
 def test_a_conversation_that_went_on_in_the_destination_is_no_place_to_write_to(
     command_line: CommandLine, file_url: str, postgresql_url: str
 ) -> None:
-    fill(file_url, threads=1)
+    fill_store(file_url, threads=1)
     arguments = ("migrate", "--from", file_url, "--to", command_line.url_file(postgresql_url), "--json")
     command_line.run(*arguments)
     on(postgresql_url, lambda store: store.save({}, thread_name(0), "later"))
@@ -138,7 +138,7 @@ def test_a_conversation_that_went_on_in_the_destination_is_no_place_to_write_to(
 def test_one_changed_byte_is_found(
     command_line: CommandLine, file_url: str, postgresql_url: str, postgresql_database: Database
 ) -> None:
-    fill(file_url)
+    fill_store(file_url)
     arguments = ("migrate", "--from", file_url, "--to", command_line.url_file(postgresql_url), "--json")
     command_line.run(*arguments)
     postgresql_database.execute(
@@ -156,15 +156,15 @@ def test_one_changed_byte_is_found(
 
 
 def test_later_writes_of_tasks_follow(command_line: CommandLine, file_url: str, postgresql_url: str) -> None:
-    fill(file_url, threads=1, history=False)
+    fill_store(file_url, threads=1, history=False)
     arguments = ("migrate", "--from", file_url, "--to", command_line.url_file(postgresql_url), "--json")
     command_line.run(*arguments)
-    fill(file_url, threads=1)
+    fill_store(file_url, threads=1)
     on(file_url, lambda store: store.storage.delete_thread(thread_name(0)))
-    fill(file_url, threads=1, history=False)
+    fill_store(file_url, threads=1, history=False)
     on(file_url, lambda store: store.storage.put(new(0, 4)))
     command_line.run(*arguments)
-    assert contents(postgresql_url) == contents(file_url)
+    assert contents_of(postgresql_url) == contents_of(file_url)
 
 
 def test_encrypted_states_move_without_their_key(command_line: CommandLine, file_url: str, postgresql_url: str) -> None:
@@ -173,7 +173,7 @@ def test_encrypted_states_move_without_their_key(command_line: CommandLine, file
     on(f"{file_url}?{suffix}", lambda store: store.save({"secret": "plan"}, "t"))
     command_line.run("migrate", "--from", file_url, "--to", command_line.url_file(postgresql_url))
     assert on(f"{postgresql_url}&{suffix}", lambda store: store.load("t")) == {"secret": "plan"}
-    assert contents(postgresql_url) == contents(file_url)
+    assert contents_of(postgresql_url) == contents_of(file_url)
 
 
 def test_ctrl_c_leaves_things_whole(command_line: CommandLine, postgresql_url: str, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_ctrl_c_leaves_things_whole(command_line: CommandLine, postgresql_url: s
 
 
 def test_stores_that_make_no_sense_are_refused(command_line: CommandLine, file_url: str) -> None:
-    fill(file_url, threads=1)
+    fill_store(file_url, threads=1)
     for source, destination in ((file_url, file_url), (file_url, "memory:"), ("memory:", file_url)):
         error = command_line.run("migrate", "--from", source, "--to", destination, "--json", code=2).error
         assert error.name == "InvalidArgumentError"

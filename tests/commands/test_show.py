@@ -11,7 +11,7 @@ from locus.core.state import AgentState
 from locus_memory.commands.documents import HistoryDocument, ShowDocument
 from locus_memory.storage import NewCheckpoint
 from tests.commands.process import CommandLine
-from tests.commands.stores import fill, on
+from tests.commands.stores import fill_store, on
 
 STATE = AgentState(
     agent_id="travel",
@@ -55,7 +55,7 @@ def test_another_state_is_shown_as_json(bound: CommandLine) -> None:
 
 
 def test_history_has_ids_times_and_sizes(bound: CommandLine) -> None:
-    fill(bound.url, threads=1)
+    fill_store(bound.url, threads=1)
     history: HistoryDocument = bound.run("show", "user/0", "--history", "--json").document(HistoryDocument)
     assert [each.checkpoint_id for each in history.checkpoints] == ["c3", "c2", "c1", "c0"]
     assert [each.payload_bytes for each in history.checkpoints] == [1024, 20, 512, 20]
