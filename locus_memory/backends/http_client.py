@@ -202,6 +202,9 @@ class Body:
         self._parts = parts
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self.size <= _CHUNK_BYTES:
+            yield b"".join(self._parts)
+            return
         for part in self._parts:
             if len(part) <= _CHUNK_BYTES:
                 yield part

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import functools
 from dataclasses import asdict
 from typing import Any
 
@@ -38,16 +37,14 @@ def create_app(checkpointer: StorageBackendAdapter, *, tokens: Tokens | None, li
         limits: Bounds of requests.
     """
     limits = limits or Limits()
-    store = ServedStore(checkpointer, limits.request_timeout)
+    return Gate(_routes(), ServedStore(checkpointer, limits.request_timeout), limits, tokens)
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await checkpointer.close()
 
+@functools.cache
+def _routes() -> FastAPI:
+    # Made once: it costs more than many requests. What is served, the gate tells with each request.
     # The pages /docs and /redoc would load scripts from elsewhere.
-    app = FastAPI(title="Locus Memory", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.store, app.state.limits = store, limits
+    app = FastAPI(title="Locus Memory", version=__version__, docs_url=None, redoc_url=None)
     # For the OpenAPI document; the gate has judged the token before.
     bearer = [Security(HTTPBearer(auto_error=False, description="A token of the server's token file."))]
     app.include_router(operations.router, dependencies=bearer)
@@ -65,7 +62,7 @@ def create_app(checkpointer: StorageBackendAdapter, *, tokens: Tokens | None, li
     app.add_api_route("/healthz", _alive, response_model=models.Health, tags=["service"])
     _add_error_handlers(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # as FastAPI's documentation has it
-    return Gate(app, limits, tokens)
+    return app
 
 
 async def _capabilities(request: Request, store: Store) -> Response:
@@ -77,7 +74,7 @@ async def _capabilities(request: Request, store: Store) -> Response:
             "server": f"locus-memory/{__version__}",
             "capabilities": asdict(store.checkpointer.capabilities),
             "deletes_single_checkpoints": store.checkpointer.deletes_single_checkpoints,
-            "limits": {"max_body_bytes": request.app.state.limits.max_body_bytes},
+            "limits": {"max_body_bytes": request.state.limits.max_body_bytes},
         }
     )
 

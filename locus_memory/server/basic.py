@@ -32,11 +32,11 @@ def _decoded(name: str, segment: str) -> str:
         raise InvalidArgumentError(f"{name}: percent-encode its bytes in UTF-8") from None
 
 
-def _thread(thread_id: Annotated[str, Path(description="Percent-encoded, as one segment.")]) -> str:
+async def _thread(thread_id: Annotated[str, Path(description="Percent-encoded, as one segment.")]) -> str:
     return _decoded("thread_id", thread_id)
 
 
-def _checkpoint(checkpoint_id: Annotated[str, Path(description="Percent-encoded, as one segment.")]) -> str:
+async def _checkpoint(checkpoint_id: Annotated[str, Path(description="Percent-encoded, as one segment.")]) -> str:
     return _decoded("checkpoint_id", checkpoint_id)
 
 

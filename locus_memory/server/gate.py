@@ -12,6 +12,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from locus_memory.server.settings import Limits
+from locus_memory.server.store import ServedStore
 from locus_memory.server.tokens import Tokens
 from locus_memory.wire import PROBLEM_TYPE, problem
 
@@ -43,20 +44,24 @@ class Gate:
     be written after what the client writes next.
 
     Args:
-        app: The application; `scope["path"]` is the path as it was sent, still encoded.
+        app: The application; `scope["path"]` is the path as it was sent, still encoded, and `request.state` has the
+            `store` and the `limits`.
+        store: What is served; closed at the end.
         limits: Bounds.
         tokens: None to let everybody in.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits, tokens: Tokens | None) -> None:
+    def __init__(self, app: ASGIApp, store: ServedStore, limits: Limits, tokens: Tokens | None) -> None:
         self._app = app
+        self._store = store
         self._limits = limits
         self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
             return
+        scope["state"] = {"store": self._store, "limits": self._limits}
         # Decoded before it is taken apart, %2F in an id would be a slash of the route.
         scope["path"] = scope["raw_path"].decode("ascii")
         exchange = _Exchange(scope, send)
@@ -71,6 +76,13 @@ class Gate:
             exchange.status = 499  # as nginx logs it
         finally:
             exchange.log()
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._store.checkpointer.close()
+        await send({"type": "lifespan.shutdown.complete"})
 
     def _admit(self, scope: Scope, exchange: _Exchange) -> None:
         if self._tokens is not None and scope["path"] not in OPEN_PATHS:

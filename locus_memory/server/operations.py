@@ -24,9 +24,9 @@ router = APIRouter(prefix=OPERATIONS, tags=["operations"])
 _FRAME = {"content": {FRAME_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
 
 
-def served_store(request: Request) -> ServedStore:
-    """Return the store of the application."""
-    store: ServedStore = request.app.state.store
+async def served_store(request: Request) -> ServedStore:
+    """Return the store that the gate serves."""
+    store: ServedStore = request.state.store
     return store
 
 

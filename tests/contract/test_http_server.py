@@ -13,8 +13,15 @@ from locus.core.state import AgentState
 from locus.memory.backends.http import HTTPCheckpointer as SDKCheckpointer
 
 from locus_memory.backends import HTTPCheckpointer, MemoryCheckpointer
-from locus_memory.errors import BackendUnavailableError, BindingError, CapabilityNotSupportedError, CheckpointError
+from locus_memory.errors import (
+    BackendUnavailableError,
+    BindingError,
+    CapabilityNotSupportedError,
+    CheckpointError,
+    StateTooLargeError,
+)
 from locus_memory.retry import RetryPolicy
+from locus_memory.server.app import create_app
 from locus_memory.server.settings import Limits
 from locus_memory.server.tokens import Tokens
 from locus_memory.storage import NewCheckpoint
@@ -140,6 +147,38 @@ def test_an_unknown_route_is_never_an_absent_checkpoint(client: httpx.Client) ->
     for path in ("/v1/nothing", "/threads", "/threads/a/b/checkpoints", "/v2/get"):
         assert client.post(path, json={}).json()["code"] == "unknown_route"
     assert client.get("/v1/get").json()["code"] == "method_not_allowed"
+
+
+async def test_stores_that_one_process_serves_never_meet(http_host: Host) -> None:
+    first, second = MemoryCheckpointer(), MemoryCheckpointer()
+    with http_host.serving(first) as one, http_host.serving(second, limits=Limits(max_body_bytes=2000)) as other:
+        async with HTTPCheckpointer(one) as own, HTTPCheckpointer(other, compression=False) as theirs:
+            calls = (each.save({"n": number}, f"t{number}") for number in range(9) for each in (own, theirs))
+            await asyncio.gather(*calls, own.save({}, "own"), theirs.save({}, "theirs"))
+            await own.save({"k": "x" * 2000}, "own")
+            with pytest.raises(StateTooLargeError):
+                await theirs.save({"k": "x" * 2000}, "theirs")
+    shared = [f"t{number}" for number in range(9)]
+    assert await first.list_threads(100) == ["own", *shared]
+    assert await second.list_threads(100) == [*shared, "theirs"]
+
+
+async def test_the_store_is_closed_at_the_end(store: MemoryCheckpointer) -> None:
+    closed = asyncio.Event()
+
+    async def close() -> None:
+        closed.set()
+
+    store.close = close  # type: ignore[method-assign]
+    app, incoming, outgoing = create_app(store, tokens=None), asyncio.Queue[Any](), asyncio.Queue[Any]()
+    living = asyncio.create_task(app({"type": "lifespan"}, incoming.get, outgoing.put))
+    incoming.put_nowait({"type": "lifespan.startup"})
+    assert (await outgoing.get())["type"] == "lifespan.startup.complete"
+    assert not closed.is_set()
+    incoming.put_nowait({"type": "lifespan.shutdown"})
+    assert (await outgoing.get())["type"] == "lifespan.shutdown.complete"
+    assert closed.is_set()
+    await living
 
 
 async def test_a_proxy_that_has_lost_the_server_is_an_outage(url: str) -> None:
