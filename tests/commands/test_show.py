@@ -5,6 +5,7 @@ import json
 import secrets
 from urllib.parse import quote
 
+import pytest
 from locus.core.messages import Message, ToolCall, ToolResult
 from locus.core.state import AgentState
 
@@ -23,6 +24,13 @@ STATE = AgentState(
         Message.assistant("Take the \x1b[31mred\x1b[0m one.\u202e"),
     ),
 )
+
+
+@pytest.fixture
+def bound(command_line: CommandLine, file_url: str) -> CommandLine:
+    """A command line on files: what is shown does not depend on the backend."""
+    command_line.bind(file_url)
+    return command_line
 
 
 def test_a_conversation_is_readable(bound: CommandLine) -> None:

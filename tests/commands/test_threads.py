@@ -2,9 +2,18 @@
 
 import signal
 
+import pytest
+
 from locus_memory.commands.documents import CopyDocument, DeleteDocument, ThreadsDocument, VacuumDocument
 from tests.commands.process import CommandLine
 from tests.commands.stores import contents_of, fill_store, on, thread_name
+
+
+@pytest.fixture
+def bound(command_line: CommandLine, postgresql_url: str) -> CommandLine:
+    """A command line on PostgreSQL: each backend's part is in the contract."""
+    command_line.bind(postgresql_url)
+    return command_line
 
 
 def test_threads_are_listed_in_order_and_the_rest_is_announced(bound: CommandLine) -> None:
