@@ -16,6 +16,7 @@ from pydantic import JsonValue, SecretStr, ValidationError
 
 from locus_memory.adapter import AdapterOptions, StorageBackendAdapter
 from locus_memory.backends.opensearch_copies import Copies
+from locus_memory.backends.opensearch_diagnosis import diagnose
 from locus_memory.backends.opensearch_history import History
 from locus_memory.backends.opensearch_layout import LARGE_BYTES, decode_payload, summary_of
 from locus_memory.backends.opensearch_manifest import Entry, Manifest
@@ -24,6 +25,7 @@ from locus_memory.backends.opensearch_saves import Saves
 from locus_memory.backends.opensearch_threads import Threads
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
 from locus_memory.connection import OpenSearchConnection, describe
+from locus_memory.diagnosis import Diagnosis
 from locus_memory.drivers import require
 from locus_memory.errors import BindingError
 from locus_memory.storage import (
@@ -149,6 +151,9 @@ class OpenSearchBackend(StorageBackend):
 
     async def vacuum(self, before: datetime) -> int:
         return await self._queries.vacuum(before)
+
+    async def diagnose(self) -> Diagnosis:
+        return await diagnose(self._client)
 
     @property
     def connection_version(self) -> int:

@@ -79,7 +79,15 @@ class Client:
             parameters: Of the query.
         """
         content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        path = f"/{quote(self.connection.index_name, safe='')}{operation}"
+        return await self._ask(method, f"/{quote(self.connection.index_name, safe='')}{operation}", content, parameters)
+
+    async def look(self, path: str, **parameters: str) -> dict[str, Any] | Refusal:
+        """Get something that need not be about the index; return the answer, or why the server refuses."""
+        return await self._ask("GET", path, None, parameters)
+
+    async def _ask(
+        self, method: str, path: str, content: bytes | None, parameters: Mapping[str, str]
+    ) -> dict[str, Any] | Refusal:
         transport = (await self._loops.current()).transport
         try:
             raw: bytes = await transport.perform_request(method, path, params=parameters, body=content)

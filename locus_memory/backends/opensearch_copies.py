@@ -38,7 +38,7 @@ class Copies:
             if not dest.manifest.is_empty:
                 raise _exists(dest_id)
             await self._client.prepare()
-            names = {document: uuid.uuid4().hex for document in source.manifest.sizes()}
+            names = {document: uuid.uuid4().hex for document in source.manifest.documents()}
             if await self._copy_documents(source_id, dest_id, source.manifest, names):
                 await self._name(dest_id, dest, source, names)
                 return True

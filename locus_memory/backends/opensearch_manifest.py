@@ -93,6 +93,12 @@ class Manifest:
         for entries in self.namespaces.values():
             yield from entries
 
+    def documents(self) -> dict[str, None]:
+        """Return the documents of the thread, each once."""
+        documents = dict.fromkeys(entry.document for entry in self.entries())
+        documents |= dict.fromkeys(part.document for entry in self.entries() if entry.parts for part in entry.parts)
+        return documents | dict.fromkeys(batch.document for batches in self.writes.values() for batch in batches)
+
     def sizes(self) -> dict[str, int]:
         """Return the documents of the thread, with the bytes that each holds."""
         sizes = {entry.document: entry.size for entry in self.entries()}
@@ -168,8 +174,8 @@ class Manifest:
 
     def dropped_by(self, successor: Manifest) -> list[str]:
         """Return the documents that this manifest names and its successor does not."""
-        kept = successor.sizes()
-        return [document for document in self.sizes() if document not in kept]
+        kept = successor.documents()
+        return [document for document in self.documents() if document not in kept]
 
     def renamed(self, names: Mapping[str, str]) -> Manifest:
         """Return the same manifest over other documents."""
@@ -203,9 +209,7 @@ class Manifest:
         """Write the manifest as JSON text; entries refer to their namespace's parts by number."""
         tables = {namespace: _table(entries) for namespace, entries in self.namespaces.items()}
         written: dict[str, Any] = {
-            "checkpoints": {
-                name: [_dumped(entry, tables[name]) for entry in entries] for name, entries in self.namespaces.items()
-            }
+            "checkpoints": {name: _dumped(entries, tables[name]) for name, entries in self.namespaces.items()}
         }
         if any(tables.values()):
             written["parts"] = {name: list(table) for name, table in tables.items() if table}
@@ -219,10 +223,7 @@ class Manifest:
         written = from_json(text)
         parts = {name: [Part(*each[:3]) for each in table] for name, table in written.get("parts", {}).items()}
         return cls(
-            {
-                name: tuple(_loaded(each, parts.get(name, ())) for each in entries)
-                for name, entries in written["checkpoints"].items()
-            },
+            {name: _loaded(entries, parts.get(name)) for name, entries in written["checkpoints"].items()},
             {
                 (namespace, checkpoint_id): tuple(
                     Batch(document, size, tuple((task, index) for task, index in positions))
@@ -253,12 +254,17 @@ def _table(entries: Sequence[Entry]) -> dict[Part, int]:
     return {part: number for number, part in enumerate(parts)}
 
 
-def _dumped(entry: Entry, table: Mapping[Part, int]) -> list[Any]:
-    plain = list(entry[:4])
-    return [*plain, [table[part] for part in entry.parts]] if entry.parts else plain
+def _dumped(entries: Sequence[Entry], table: Mapping[Part, int]) -> list[Any]:
+    plain = [entry[:4] for entry in entries]
+    if not table:
+        return plain
+    return [(*fields, [table[part] for part in entry.parts]) for fields, entry in zip(plain, entries, strict=True)]
 
 
-def _loaded(fields: Sequence[Any], parts: Sequence[Part]) -> Entry:
-    checkpoint_id, document, created_at, size = fields[:4]
-    numbers = fields[4] if len(fields) > 4 else ()
-    return Entry(checkpoint_id, document, created_at, size, tuple(parts[number] for number in numbers))
+def _loaded(entries: Sequence[Sequence[Any]], table: Sequence[Part] | None) -> tuple[Entry, ...]:
+    if not table:
+        return tuple(Entry(*fields[:4]) for fields in entries)
+    return tuple(
+        Entry(checkpoint_id, document, created_at, size, tuple(table[number] for number in numbers))
+        for checkpoint_id, document, created_at, size, numbers, *_ in entries
+    )

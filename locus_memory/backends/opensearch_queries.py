@@ -155,7 +155,7 @@ class Queries:
         oldest_first = [{"written_at": "asc"}, {"document": "asc"}]
         async for hits in self._pages(filters, oldest_first, _PAGE, includes=["thread_id"]):
             manifests = await self._manifests(hits)
-            named = {name: manifest.sizes() for name, manifest in manifests.items()}
+            named = {name: manifest.documents() for name, manifest in manifests.items()}
             orphans: dict[str, list[str]] = {}
             for hit in hits:
                 if hit["_id"] not in named[_thread_of(hit)]:

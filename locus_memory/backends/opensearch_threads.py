@@ -225,7 +225,7 @@ class Threads:
             answer = await self.bulk([{"update": {**_target(thread_id), **thread.condition}}, {"doc": fields}])
             if not self._is_written(answer[0]):
                 return False, None
-            return True, Thread(Manifest(), _version(answer[0]), tuple(thread.manifest.sizes()))
+            return True, Thread(Manifest(), _version(answer[0]), tuple(thread.manifest.documents()))
 
         version = self._client.version
         deleted: Thread | None = await self.change(thread_id, attempt)
@@ -337,5 +337,5 @@ def _thread(found: Mapping[str, Any]) -> Thread:
     source = found["_source"]
     manifest = Manifest.load(source["manifest"])
     if source["kind"] == DELETED:
-        return Thread(Manifest(), _version(found), tuple(manifest.sizes()))
+        return Thread(Manifest(), _version(found), tuple(manifest.documents()))
     return Thread(manifest, _version(found), terms=tuple(source.get("terms", ())))
