@@ -23,7 +23,7 @@ _HEAD: Final = """\
 
 # `locus-memory`: the command line
 
-    pip install "locus-memory[server,postgresql]"    # and the extra of any other backend
+    pip install "locus-memory[cli,postgresql]"    # and the extra of any other backend; `server` for `serve`
 
 All commands but `serve` and `migrate` work on the store that is bound to the process, as an agent's checkpointer does
 ([library.md](library.md)); `--store` names one of several, `--url` another one. Where a command takes a URL, it takes

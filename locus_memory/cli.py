@@ -11,7 +11,7 @@ from locus_memory.drivers import require
 from locus_memory.errors import BindingError, CheckpointError, InvalidArgumentError, MissingDriverError
 
 try:
-    require("typer", "server")
+    require("typer", "cli")
 except MissingDriverError as error:
     sys.exit(str(error))
 

@@ -10,7 +10,7 @@ from locus_memory.drivers import require
 from locus_memory.errors import MissingDriverError
 
 try:
-    require("typer", "server")
+    require("typer", "cli")
 except MissingDriverError as error:
     sys.exit(str(error))
 
