@@ -33,9 +33,12 @@ from locus_memory.background import BackgroundLoop
 from locus_memory.binding import find_binding
 from locus_memory.envelope import Kind
 from locus_memory.errors import BindingError, InvalidArgumentError, MissingPartsError
+from locus_memory.langgraph_store import LangGraphStore, store
 from locus_memory.opening import open_checkpointer
 from locus_memory.saver import History, decoded
 from locus_memory.storage import CheckpointSummary, NewCheckpoint, PendingWrite, StoredCheckpoint
+
+__all__ = ["LangGraphSaver", "LangGraphStore", "saver", "store"]
 
 _LONGEST_INLINE = 256
 """Characters of a text that stands in the checkpoint itself rather than in a part."""
