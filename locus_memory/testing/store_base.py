@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import pytest
 import pytest_asyncio
@@ -44,20 +44,54 @@ METADATA_SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st
 METADATA = st.dictionaries(TEXT, METADATA_SCALARS | st.lists(METADATA_SCALARS, max_size=3), max_size=4)
 
 
+_NEEDED = "_needed_capabilities"
+
+C = TypeVar("C")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def needs(capability: str) -> Callable[[F], F]:
+    """Mark a test as one of what a store may lack: `semantic_search`, `ttl` or `transactions`."""
+
+    def mark(test: F) -> F:
+        setattr(test, _NEEDED, (capability,))
+        return test
+
+    return mark
+
+
+def all_need(capability: str) -> Callable[[type[C]], type[C]]:
+    """Mark all tests of a class."""
+
+    def mark(tests: type[C]) -> type[C]:
+        for name, test in vars(tests).items():
+            if name.startswith("test_"):
+                needs(capability)(test)
+        return tests
+
+    return mark
+
+
 class StoreFixtures:
     """Fixtures that a subclass of the suite overrides; see `StoreContract`."""
 
     pytestmark = pytest.mark.asyncio
 
     persistent: ClassVar[bool] = True
+    lacking: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
-        if not cls.persistent:
-            for name in dir(cls):
-                test = getattr(cls, name)
-                if name.startswith("test_") and callable(test) and "reopen" in inspect.signature(test).parameters:
-                    setattr(cls, name, None)  # pytest collects callables only
+        for name in dir(cls):
+            test = getattr(cls, name)
+            if name.startswith("test_") and callable(test) and not cls._runs(test):
+                setattr(cls, name, None)  # pytest collects callables only
+
+    @classmethod
+    def _runs(cls, test: Callable[..., Any]) -> bool:
+        needed = set(getattr(test, _NEEDED, ()))
+        reopens = "reopen" in inspect.signature(test).parameters
+        return not needed & set(cls.lacking) and (cls.persistent or not reopens)
 
     @pytest.fixture
     def factory(self) -> Callable[..., BaseStore]:
@@ -74,11 +108,14 @@ class StoreFixtures:
 
     @pytest_asyncio.fixture
     async def store(self, factory: Callable[..., BaseStore]) -> AsyncIterator[BaseStore]:
-        """An empty store with embeddings of `DIMENSION` numbers; closed by the suite."""
-        async with factory(dimension=DIMENSION) as store:
+        """An empty store, with embeddings of `DIMENSION` numbers where it has any; closed by the suite."""
+        async with factory(**self._options()) as store:
             yield store
 
     @pytest.fixture
     def reopen(self, factory: Callable[..., BaseStore]) -> ReopenStore:
         """Opens the items of `store` again."""
-        return lambda: factory(dimension=DIMENSION)
+        return lambda: factory(**self._options())
+
+    def _options(self) -> dict[str, Any]:
+        return {} if "semantic_search" in self.lacking else {"dimension": DIMENSION}

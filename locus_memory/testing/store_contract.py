@@ -30,11 +30,13 @@ class StoreContract(
                 return lambda **options: MyStore(table, **options)
 
     Attributes:
+        lacking: `semantic_search`, `ttl` and `transactions`, where the store has no embeddings, nothing expires, or a
+            batch is not written as a whole: tests of these are left out then.
         persistent: False where a second store from `factory` is another, empty one: tests that open the same items
             again are left out then.
 
     Fixtures to override:
         factory: A function that opens the store of this test, which is empty at first; it takes the options
-            `dimension` and `ttl_seconds`. The suite closes what it opens.
+            `dimension` and `ttl_seconds`, unless it lacks them. The suite closes what it opens.
         secrets: Passwords that must not be seen in its representation.
     """

@@ -17,7 +17,16 @@ from locus_memory.errors import CheckpointError, InvalidArgumentError, StateTooL
 from locus_memory.store import BaseStore, Namespace
 from locus_memory.store_arguments import MAX_VALUE_BYTES
 from locus_memory.testing.identifiers import AWKWARD_IDS, LONGEST
-from locus_memory.testing.store_base import EXAMPLES, METADATA, NAMESPACE, NAMESPACES, OTHER, VALUES, StoreFixtures
+from locus_memory.testing.store_base import (
+    EXAMPLES,
+    METADATA,
+    NAMESPACE,
+    NAMESPACES,
+    OTHER,
+    VALUES,
+    StoreFixtures,
+    needs,
+)
 
 
 class ValueTests(StoreFixtures):
@@ -296,6 +305,7 @@ class ListingTests(StoreFixtures):
         await store.put_batch([])
         assert await store.get_batch([]) == {}
 
+    @needs("transactions")
     async def test_a_batch_with_something_invalid_writes_nothing(self, store: BaseStore) -> None:
         with pytest.raises(CheckpointError):
             await store.put_batch([(NAMESPACE, "a", 1, None), (NAMESPACE, "b", object(), None)])  # type: ignore[list-item]  # that is what is wrong

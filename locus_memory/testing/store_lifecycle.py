@@ -11,15 +11,16 @@ import pytest
 
 from locus_memory.errors import InvalidArgumentError
 from locus_memory.store import BaseStore
-from locus_memory.testing.store_base import NAMESPACE, OTHER, ReopenStore, StoreFixtures
+from locus_memory.testing.store_base import NAMESPACE, OTHER, ReopenStore, StoreFixtures, all_need, needs
 
 
+@all_need("ttl")
 class ExpiryTests(StoreFixtures):
     """`ttl_seconds`."""
 
     async def test_an_expired_item_is_gone_from_everywhere(self, store: BaseStore) -> None:
-        await store.put_with_embedding(NAMESPACE, "goes", "word", [1.0, 0.0, 0.0], ttl_seconds=0.3)
-        await store.put_with_embedding(NAMESPACE, "stays", "word", [1.0, 0.0, 0.0])
+        await store.put(NAMESPACE, "goes", "word", ttl_seconds=0.3)
+        await store.put(NAMESPACE, "stays", "word")
         await store.put(OTHER, "goes", "word", ttl_seconds=0.3)
         await _until_gone(store, OTHER, "goes")
         await _until_gone(store, NAMESPACE, "goes")
@@ -28,12 +29,18 @@ class ExpiryTests(StoreFixtures):
         assert await store.list(NAMESPACE) == ["stays"]
         assert [item.key for item in await store.search(NAMESPACE)] == ["stays"]
         assert [item.key for item in await store.search(NAMESPACE, "word")] == ["stays"]
-        found = await store.search_by_embedding(NAMESPACE, [1.0, 0.0, 0.0])
-        assert [result.item.key for result in found] == ["stays"]
         assert await store.list_namespaces() == [NAMESPACE]
         assert await store.delete(NAMESPACE, "goes") is False
         assert await store.clear_namespace(OTHER) == 0
         assert await store.clear_namespace(NAMESPACE) == 1
+
+    @needs("semantic_search")
+    async def test_an_expired_item_is_not_found_by_its_embedding(self, store: BaseStore) -> None:
+        await store.put_with_embedding(NAMESPACE, "goes", "word", [1.0, 0.0, 0.0], ttl_seconds=0.2)
+        await store.put_with_embedding(NAMESPACE, "stays", "word", [1.0, 0.0, 0.0])
+        await _until_gone(store, NAMESPACE, "goes")
+        found = await store.search_by_embedding(NAMESPACE, [1.0, 0.0, 0.0], 1)
+        assert [result.item.key for result in found] == ["stays"]
 
     async def test_an_item_that_comes_after_an_expired_one_is_new(self, store: BaseStore) -> None:
         await store.put(NAMESPACE, "k", 1, ttl_seconds=0.2)
@@ -96,21 +103,25 @@ class StoreLifecycleTests(StoreFixtures):
     async def test_calls_by_position_and_by_keyword(self, store: BaseStore) -> None:
         await store.put(NAMESPACE, "a", 1, {"m": 1})
         await store.put(namespace=NAMESPACE, key="b", value=2, metadata=None)
-        await store.put_with_embedding(NAMESPACE, "c", 3, [1.0, 0.0, 0.0], {"m": 3})
-        await store.put_with_embedding(namespace=NAMESPACE, key="d", value=4, embedding=[1.0, 0.0, 0.0], metadata={})
         assert await store.get(namespace=NAMESPACE, key="a") == 1
         assert await store.list(namespace=NAMESPACE, limit=2) == ["a", "b"]
-        assert len(await store.search(namespace=NAMESPACE, query=None, limit=3)) == 3
-        assert len(await store.search_by_embedding(NAMESPACE, [1.0, 0.0, 0.0], 5, 0.5, {"m": 3})) == 1
+        assert len(await store.search(namespace=NAMESPACE, query=None, limit=3)) == 2
         assert await store.list_namespaces(prefix=None, limit=5) == [NAMESPACE]
         assert await store.exists(namespace=NAMESPACE, key="a")
         assert await store.delete(namespace=NAMESPACE, key="a")
-        assert await store.clear_namespace(namespace=NAMESPACE) == 3
+        assert await store.clear_namespace(namespace=NAMESPACE) == 1
+
+    @needs("semantic_search")
+    async def test_calls_with_embeddings_by_position_and_by_keyword(self, store: BaseStore) -> None:
+        await store.put_with_embedding(NAMESPACE, "c", 3, [1.0, 0.0, 0.0], {"m": 3})
+        await store.put_with_embedding(namespace=NAMESPACE, key="d", value=4, embedding=[1.0, 0.0, 0.0], metadata={})
+        assert len(await store.search_by_embedding(NAMESPACE, [1.0, 0.0, 0.0], 5, 0.5, {"m": 3})) == 1
 
     async def test_capabilities_are_what_works(self, store: BaseStore) -> None:
         capabilities = store.capabilities
         assert capabilities.search
-        assert capabilities.ttl
+        assert capabilities.ttl == ("ttl" not in self.lacking)
+        assert capabilities.semantic_search == ("semantic_search" not in self.lacking)
         assert capabilities.list_namespaces
         with pytest.raises(AttributeError):
             capabilities.search = False  # type: ignore[misc]
@@ -126,9 +137,12 @@ class StoreLifecycleTests(StoreFixtures):
     async def test_a_store_is_never_falsy(self, store: BaseStore) -> None:
         assert bool(store) is True
 
-    async def test_unknown_and_invalid_options_are_errors(self, factory: Callable[..., BaseStore]) -> None:
+    async def test_an_unknown_option_is_an_error(self, factory: Callable[..., BaseStore]) -> None:
         with pytest.raises(TypeError, match="no_such_option"):
             factory(no_such_option=1)
+
+    @needs("semantic_search")
+    async def test_what_is_no_dimension_is_refused(self, factory: Callable[..., BaseStore]) -> None:
         for dimension in (0, -1, 16_001, True, "3"):
             with pytest.raises(InvalidArgumentError, match="dimension"):
                 factory(dimension=dimension)
@@ -156,15 +170,21 @@ class StorePersistenceTests(StoreFixtures):
     """What another process finds."""
 
     async def test_another_process_finds_the_items(self, store: BaseStore, reopen: ReopenStore) -> None:
-        await store.put_with_embedding(NAMESPACE, "k\0/", {"text": "a\0b word"}, [1.0, 2.0, 3.0], {"tag": "x\0"})
+        await store.put(NAMESPACE, "k\0/", {"text": "a\0b word"}, {"tag": "x\0"})
         await store.close()
         async with reopen() as other:
             item = await other.get_item(NAMESPACE, "k\0/")
             assert item is not None
             assert (item.value, item.metadata) == ({"text": "a\0b word"}, {"tag": "x\0"})
-            [found] = await other.search_by_embedding(NAMESPACE, [1.0, 2.0, 3.0], metadata_filter={"tag": "x\0"})
-            assert found.item == item
-            assert await other.search(NAMESPACE, "word") == [item]
+            assert await other.search(NAMESPACE, "word", metadata_filter={"tag": "x\0"}) == [item]
+
+    @needs("semantic_search")
+    async def test_another_process_finds_the_embeddings(self, store: BaseStore, reopen: ReopenStore) -> None:
+        await store.put_with_embedding(NAMESPACE, "k", 1, [1.0, 2.0, 3.0])
+        await store.close()
+        async with reopen() as other:
+            [found] = await other.search_by_embedding(NAMESPACE, [1.0, 2.0, 3.0])
+            assert found.item == await other.get_item(NAMESPACE, "k")
 
     async def test_each_process_sees_what_the_other_does(self, store: BaseStore, reopen: ReopenStore) -> None:
         async with reopen() as other:

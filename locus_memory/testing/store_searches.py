@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from locus_memory.errors import CapabilityNotSupportedError, InvalidArgumentError
 from locus_memory.metadata import matches
 from locus_memory.store import BaseStore
-from locus_memory.testing.store_base import DIMENSION, EXAMPLES, NAMESPACE, OTHER, ReopenStore, StoreFixtures
+from locus_memory.testing.store_base import (
+    DIMENSION,
+    EXAMPLES,
+    NAMESPACE,
+    OTHER,
+    ReopenStore,
+    StoreFixtures,
+    all_need,
+    needs,
+)
 
 _WORDS = ["cat", "Cat", "dog", "Straße", "STRASSE", "naïve", "x_1", "日本", "42"]
 _NUMBERS = st.floats(-100, 100, width=32).filter(lambda number: number == 0 or abs(number) > 1e-3)
@@ -112,10 +121,17 @@ class FilterTests(StoreFixtures):
     async def test_the_filter_comes_before_the_limit(self, store: BaseStore) -> None:
         for number in range(30):
             tag = "rare" if number in (0, 1) else "common"
-            await store.put_with_embedding(NAMESPACE, f"k{number}", "cat", [1.0, number, 0.0], {"tag": tag})
+            await store.put(NAMESPACE, f"k{number}", "cat", {"tag": tag})
         rare = {"tag": "rare"}
         assert [item.key for item in await store.search(NAMESPACE, None, 2, metadata_filter=rare)] == ["k1", "k0"]
         assert [item.key for item in await store.search(NAMESPACE, "cat", 2, metadata_filter=rare)] == ["k1", "k0"]
+
+    @needs("semantic_search")
+    async def test_the_filter_comes_before_the_limit_of_the_most_alike(self, store: BaseStore) -> None:
+        for number in range(30):
+            tag = "rare" if number in (0, 1) else "common"
+            await store.put_with_embedding(NAMESPACE, f"k{number}", "cat", [1.0, number, 0.0], {"tag": tag})
+        rare = {"tag": "rare"}
         found = await store.search_by_embedding(NAMESPACE, [0.0, 1.0, 0.0], 2, metadata_filter=rare)
         assert [result.item.key for result in found] == ["k1", "k0"]
 
@@ -142,6 +158,7 @@ class FilterTests(StoreFixtures):
             await store.search(NAMESPACE, metadata_filter={"k": object()})  # type: ignore[dict-item]  # that is what is wrong
 
 
+@all_need("semantic_search")
 class EmbeddingTests(StoreFixtures):
     """`put_with_embedding` and `search_by_embedding`."""
 

@@ -109,7 +109,7 @@ async def test_an_outage_shorter_than_the_deadline_is_no_error(
         await store.put(NAMESPACE, "k", 1)
         await asyncio.to_thread(server.stop)
         with ThreadPoolExecutor(1) as pool:
-            back = pool.submit(lambda: (time.sleep(0.5), server.start()))
+            back = pool.submit(_start_soon, server)
             await store.put(NAMESPACE, "k", 2)
             back.result()
         assert await store.get(NAMESPACE, "k") == 2
@@ -172,6 +172,11 @@ async def test_dropped_connections_are_made_anew_without_an_error(
             dropped += await asyncio.to_thread(_drop_connections, server)
             assert await store.get(NAMESPACE, "k") == number
     assert dropped >= 10
+
+
+def _start_soon(server: PostgreSQLServer | RedisServer) -> None:
+    time.sleep(0.5)
+    server.start()
 
 
 def _drop_connections(server: PostgreSQLServer | RedisServer) -> int:
