@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, TypeVar, Unpack
 
@@ -13,9 +14,10 @@ from pydantic import JsonValue, ValidationError
 from locus_memory.adapter import AdapterOptions, StorageBackendAdapter
 from locus_memory.backends.oci_bucket_client import ObjectStore
 from locus_memory.backends.oci_bucket_histories import History
-from locus_memory.backends.oci_bucket_layout import Layout, new_incarnation, new_payload
+from locus_memory.backends.oci_bucket_layout import Layout, new_incarnation, new_payload, part_object
 from locus_memory.backends.oci_bucket_listing import latest_of_threads, thread_ids, thread_ids_after
 from locus_memory.backends.oci_bucket_maintenance import copy, sweep
+from locus_memory.backends.oci_bucket_parts import read_parts, upload_parts
 from locus_memory.backends.oci_bucket_records import (
     Entry,
     Head,
@@ -25,11 +27,12 @@ from locus_memory.backends.oci_bucket_records import (
     split_payload,
 )
 from locus_memory.backends.oci_bucket_threads import Changed, Threads, VanishedError
+from locus_memory.backends.oci_bucket_writes import Target, list_writes, put_writes, read_writes, version
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
 from locus_memory.connection import OCIBucketConnection, describe
-from locus_memory.errors import BindingError, CheckpointConflictError, MissingDriverError
+from locus_memory.errors import BindingError, CheckpointConflictError, MissingDriverError, MissingPartsError
 from locus_memory.retry import RetryPolicy
-from locus_memory.storage import CheckpointSummary, NewCheckpoint, StorageBackend, StoredCheckpoint
+from locus_memory.storage import CheckpointSummary, NewCheckpoint, PendingWrite, StorageBackend, StoredCheckpoint
 
 T = TypeVar("T")
 
@@ -39,6 +42,9 @@ _LARGE_BYTES: Final = 2**20
 """From here on copying bytes would hold up the event loop."""
 
 _FOREVER: Final = datetime.min.replace(tzinfo=UTC)
+
+_SHARED_FRACTION: Final = 10
+"""For this part of the retention, parts are shared; then they are written again."""
 
 
 class OCIBucketStorage(StorageBackend):
@@ -86,7 +92,7 @@ class OCIBucketStorage(StorageBackend):
         async def edit(head: Head | None) -> Changed[str | None]:
             history = self._history(head or born)
             there = await history.find(checkpoint.checkpoint_id, checkpoint.namespace)
-            if head is not None and there is not None and there in uploads.values():
+            if head is not None and there is not None and there.name in {each.name for each in uploads.values()}:
                 # A request that was sent twice on its way: the first was carried out, the answer is the second's.
                 return Changed(head, head.incarnation)
             if expected_checkpoint_id is not UNCHECKED:
@@ -95,14 +101,16 @@ class OCIBucketStorage(StorageBackend):
             if own not in uploads:
                 # The thread was deleted and begun again meanwhile.
                 uploads[own] = await self._upload(checkpoint, history.head)
+            entry = await self._with_shared_parts(checkpoint, uploads[own], history)
             await history.remove(checkpoint.checkpoint_id, checkpoint.namespace)
-            await history.append(uploads[own])
+            await history.append(entry)
+            await history.drop_parts()
             return Changed(history.head, own)
 
         used = None
         try:
             used = await self._threads.update(thread_id, edit, known)
-        except CheckpointConflictError:
+        except (CheckpointConflictError, MissingPartsError):
             await self._discard(thread_id, uploads, used)
             raise
         await self._discard(thread_id, uploads, used)
@@ -112,17 +120,42 @@ class OCIBucketStorage(StorageBackend):
     ) -> StoredCheckpoint | None:
         async def search(head: Head) -> StoredCheckpoint | None:
             entry = await self._history(head).find(checkpoint_id, namespace)
-            if entry is None:
-                return None
-            body = await self._read(thread_id, entry)
-            if len(body) > _LARGE_BYTES:
-                payload = await asyncio.to_thread(split_payload, body, entry, thread_id)
-            else:
-                payload = split_payload(body, entry, thread_id)
-            metadata = decode_header(body, entry, thread_id)
-            return StoredCheckpoint(entry.summary(thread_id, metadata), payload)
+            return await self._stored(thread_id, entry) if entry else None
 
         return await self._threads.look(thread_id, search, None)
+
+    async def get_complete(
+        self, thread_id: str, checkpoint_ids: Sequence[str] | None = None, *, namespace: str = ""
+    ) -> list[StoredCheckpoint]:
+        async def search(head: Head) -> list[StoredCheckpoint]:
+            history = self._history(head)
+            wanted = [None] if checkpoint_ids is None else checkpoint_ids
+            entries = [entry for each in wanted if (entry := await history.find(each, namespace))]
+            parts, stored, writes = await asyncio.gather(
+                read_parts(self._threads, head, entries),
+                asyncio.gather(*(self._stored(thread_id, entry) for entry in entries)),
+                asyncio.gather(
+                    *(read_writes(self._threads, head, namespace, entry.checkpoint_id) for entry in entries)
+                ),
+            )
+            return [
+                replace(one, parts=dict(parts[part] for part in entry.parts), writes=on_it)
+                for entry, one, on_it in zip(entries, stored, writes, strict=True)
+            ]
+
+        return await self._threads.look(thread_id, search, [])
+
+    async def put_writes(
+        self, thread_id: str, checkpoint_id: str, writes: Sequence[PendingWrite], *, namespace: str = ""
+    ) -> None:
+        if writes:
+            await put_writes(self._threads, Target(thread_id, namespace, checkpoint_id), writes)
+
+    async def get_writes(self, thread_id: str, checkpoint_id: str, *, namespace: str = "") -> list[PendingWrite]:
+        async def search(head: Head) -> list[PendingWrite]:
+            return list(await read_writes(self._threads, head, namespace, checkpoint_id))
+
+        return await self._threads.look(thread_id, search, [])
 
     async def get_summary(
         self, thread_id: str, checkpoint_id: str | None = None, *, namespace: str = ""
@@ -150,6 +183,9 @@ class OCIBucketStorage(StorageBackend):
                 return Changed(None, False)
             history = self._history(head)
             removed = await history.remove(checkpoint_id, namespace)
+            await history.drop_parts()
+            writes = await list_writes(self._threads, head, namespace, checkpoint_id)
+            history.discard(version(name, listed) for name, listed in writes)
             return Changed(history.head, removed)
 
         return await self._threads.update(thread_id, edit)
@@ -223,14 +259,44 @@ class OCIBucketStorage(StorageBackend):
         header, name = encode_header(checkpoint), new_payload(head.incarnation, head.next_sequence)
         entry = new_entry(checkpoint, name, len(header), checkpoint.created_at or datetime.now(UTC))
         data = self._threads.layout.data_of(checkpoint.thread_id)
-        await self._store.put(data + name, [header, checkpoint.payload])
-        return entry
+        parts, _ = await asyncio.gather(
+            upload_parts(self._threads, checkpoint, head), self._store.put(data + name, [header, checkpoint.payload])
+        )
+        return replace(entry, parts=parts)
+
+    async def _with_shared_parts(self, checkpoint: NewCheckpoint, entry: Entry, history: History) -> Entry:
+        """Have an entry name the parts that are stored already, beside its new ones.
+
+        Raises:
+            MissingPartsError: One is not there, or would expire before the checkpoint does.
+        """
+        names = {name for name in checkpoint.part_names if name not in checkpoint.parts}
+        if not names:
+            return entry
+        age = self._max_age
+        shared = _FOREVER if age is None else datetime.now(UTC) - age / _SHARED_FRACTION
+        found = await history.parts(checkpoint.namespace, names, shared)
+        if missing := names - found.keys():
+            raise MissingPartsError(
+                f"thread {checkpoint.thread_id!r}, checkpoint {checkpoint.checkpoint_id!r}: part {min(missing)!r} that "
+                "it needs is not there any more"
+            )
+        return replace(entry, parts=(*entry.parts, *found.values()))
 
     async def _discard(self, thread_id: str, uploads: dict[str, Entry], used: str | None) -> None:
         """Delete uploads that no head has come to name."""
         data = self._threads.layout.data_of(thread_id)
-        unused = [data + entry.name for incarnation, entry in uploads.items() if incarnation != used]
-        await self._threads.delete_all(unused)
+        unused = {incarnation: entry for incarnation, entry in uploads.items() if incarnation != used}
+        parts = (part_object(incarnation, part) for incarnation, entry in unused.items() for part in entry.parts)
+        await self._threads.delete_all(data + name for name in (*(each.name for each in unused.values()), *parts))
+
+    async def _stored(self, thread_id: str, entry: Entry) -> StoredCheckpoint:
+        body = await self._read(thread_id, entry)
+        if len(body) > _LARGE_BYTES:
+            payload = await asyncio.to_thread(split_payload, body, entry, thread_id)
+        else:
+            payload = split_payload(body, entry, thread_id)
+        return StoredCheckpoint(entry.summary(thread_id, decode_header(body, entry, thread_id)), payload)
 
     async def _read(self, thread_id: str, entry: Entry, first_bytes: int | None = None) -> bytes:
         name = self._threads.layout.data_of(thread_id) + entry.name

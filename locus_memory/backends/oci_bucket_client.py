@@ -7,9 +7,10 @@ import base64
 import hashlib
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from locus_memory.backends.oci_bucket_errors import BucketMissingError, absent, translated
@@ -23,11 +24,16 @@ T = TypeVar("T")
 PAGE: Final = 1000
 """Names that the service returns at once, at most."""
 
+_FIELDS: Final = "name,size,timeModified,etag"
+
 _EXPECT_BYTES: Final = 2**20
 """Bodies from this size on are sent only when the service has agreed to take them."""
 
 INCARNATION: Final = "incarnation"
 """Key of the metadata of an object that marks a deleted thread."""
+
+BORN: Final = "born"
+"""Key of the metadata of an object that marks a thread without checkpoints: its incarnation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +43,17 @@ class Found:
     body: bytes
     etag: str
     incarnation: str | None
+    born: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An object's name, size in bytes and time of its last change."""
+    """An object's name, size in bytes, time of its last change, and ETag."""
 
     name: str
     size: int
     modified: datetime
+    etag: str
 
 
 class ObjectStore:
@@ -85,11 +93,24 @@ class ObjectStore:
             options = {} if first_bytes is None else {"range": f"bytes=0-{first_bytes - 1}"}
             try:
                 response = client.get_object(*self._place, name, **options)
-                return Found(
-                    response.data.content, response.headers["etag"], response.headers.get(f"opc-meta-{INCARNATION}")
-                )
+                marks = [response.headers.get(f"opc-meta-{key}") for key in (INCARNATION, BORN)]
+                return Found(response.data.content, response.headers["etag"], *marks)
             except Exception as error:
                 if absent(error):
+                    return None
+                raise
+
+        return await self.run(request)
+
+    async def etag(self, name: str) -> str | None:
+        """Return the ETag of an object; None where there may be none."""
+
+        def request(client: Any) -> str | None:
+            try:
+                return str(client.head_object(*self._place, name).headers["etag"])
+            except Exception as error:
+                # Nothing says which of object and bucket is missing.
+                if getattr(error, "status", None) == 404:
                     return None
                 raise
 
@@ -102,7 +123,7 @@ class ObjectStore:
         *,
         if_match: str | None = None,
         if_absent: bool = False,
-        incarnation: str | None = None,
+        marks: Mapping[str, str | None] = MappingProxyType({}),
     ) -> str:
         """Write an object whose body consists of some parts; return its ETag.
 
@@ -111,7 +132,7 @@ class ObjectStore:
         """
         conditions = {"if_match": if_match, "if_none_match": "*" if if_absent else None}
         options = {key: value for key, value in conditions.items() if value is not None}
-        metadata = {INCARNATION: incarnation} if incarnation else {}
+        metadata = {key: mark for key, mark in marks.items() if mark is not None}
 
         def request(client: Any) -> str:
             body = b"".join(parts)
@@ -158,16 +179,16 @@ class ObjectStore:
         """
         start = start or prefix
         while start is not None:
-            found = await self._page(prefix, page, start, delimiter="/", fields="name,size,timeModified")
-            yield [Listed(each.name, each.size, each.time_modified) for each in found.objects]
+            found = await self._page(prefix, page, start, delimiter="/", fields=_FIELDS)
+            yield [_listed(each) for each in found.objects]
             start = found.next_start_with
 
     async def list_all(self, prefix: str) -> AsyncIterator[list[Listed]]:
         """List all objects with a prefix, page by page."""
         start: str | None = prefix
         while start is not None:
-            found = await self._page(prefix, PAGE, start, fields="name,size,timeModified")
-            yield [Listed(each.name, each.size, each.time_modified) for each in found.objects]
+            found = await self._page(prefix, PAGE, start, fields=_FIELDS)
+            yield [_listed(each) for each in found.objects]
             start = found.next_start_with
 
     async def list_directories(self, prefix: str) -> AsyncIterator[list[str]]:
@@ -288,6 +309,10 @@ class ObjectStore:
         """Close connections that are not in use."""
         while self._idle:
             _close(self._idle.pop()[1])
+
+
+def _listed(summary: Any) -> Listed:
+    return Listed(summary.name, summary.size, summary.time_modified, summary.etag)
 
 
 def _close(client: Any) -> None:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from locus_memory.backends.oci_bucket_layout import new_page
+from locus_memory.backends.oci_bucket_layout import (
+    fingerprint_of,
+    new_page,
+    part_fingerprint,
+    part_object,
+    stored_at,
+    writes_on,
+)
 from locus_memory.backends.oci_bucket_records import (
     Entry,
     Head,
@@ -16,6 +23,7 @@ from locus_memory.backends.oci_bucket_records import (
     encode_page,
     fingerprint,
     namespace_fingerprint,
+    part_print,
 )
 from locus_memory.backends.oci_bucket_threads import Threads, VanishedError
 
@@ -39,6 +47,7 @@ class History:
         self._threads = threads
         self._since = since
         self._pages: dict[str, list[Entry]] = {}
+        self._released: set[bytes] = set()
         self.head = head
 
     async def newest_first(self, namespace: str | None = None) -> AsyncIterator[Entry]:
@@ -62,12 +71,45 @@ class History:
         found = await self._locate(checkpoint_id, namespace)
         return found[0] if found and self._wanted(found[0], namespace) else None
 
+    async def parts(self, namespace: str, names: Iterable[str], since: datetime) -> dict[str, bytes]:
+        """Return the ids of stored parts by name, without those that are not stored, or were before a time."""
+        wanted = {part_fingerprint(namespace, name): name for name in names}
+        found: dict[str, bytes] = {}
+
+        def look(entries: Iterable[Entry]) -> None:
+            for entry in entries:
+                if wanted and self._wanted(entry, namespace):
+                    for part in entry.parts:
+                        if fingerprint_of(part) in wanted and stored_at(part) >= since:
+                            found[wanted.pop(fingerprint_of(part))] = part
+
+        look(reversed(self.head.tail))
+        for page in reversed(self.head.pages):
+            if page.newest >= self._since and not page.parts.isdisjoint(map(part_print, wanted)):
+                look(reversed(await self._entries(page)))
+        return found
+
+    async def drop_parts(self) -> None:
+        """Take out the parts that only checkpoints needed which have been taken out."""
+        unused = self._released.difference(*(entry.parts for entry in self.head.tail))
+        for page in self.head.pages:
+            if not page.parts.isdisjoint(map(part_print, unused)):
+                unused.difference_update(*(entry.parts for entry in await self._entries_left(page)))
+        self._released = set()
+        self.discard(part_object(self.head.incarnation, part) for part in sorted(unused))
+
+    def discard(self, names: Iterable[str]) -> None:
+        """Have objects deleted; see `Head.garbage`."""
+        if found := tuple(names):
+            self.head = replace(self.head, garbage=(*self.head.garbage, *found))
+
     async def remove(self, checkpoint_id: str, namespace: str) -> bool:
         """Take out a checkpoint; tell whether it was there."""
         found = await self._locate(checkpoint_id, namespace)
         if found is None:
             return False
         entry, page = found
+        self._released.update(entry.parts)
         if page is None:
             tail = tuple(each for each in self.head.tail if each is not entry)
             self.head = replace(self.head, tail=tail, garbage=(*self.head.garbage, entry.name))
@@ -75,16 +117,18 @@ class History:
             await self._thin_out(page, lambda each: each.name != entry.name)
         return self._wanted(entry, namespace)
 
-    async def remove_before(self, before: datetime) -> int:
-        """Take out all checkpoints written before a time; return how many."""
-        gone = [entry.name for entry in self.head.tail if entry.created_at < before]
+    async def remove_before(self, before: datetime) -> list[Entry]:
+        """Take out all checkpoints written before a time, and return them."""
+        gone = [entry for entry in self.head.tail if entry.created_at < before]
         tail = tuple(entry for entry in self.head.tail if entry.created_at >= before)
-        self.head = replace(self.head, tail=tail, garbage=(*self.head.garbage, *gone)) if gone else self.head
-        count = len(gone)
+        if gone:
+            self.head = replace(self.head, tail=tail)
+            self.discard(entry.name for entry in gone)
         for page in self.head.pages:
             if page.oldest < before:
-                count += await self._thin_out(page, lambda entry: entry.created_at >= before)
-        return count
+                gone += await self._thin_out(page, lambda entry: entry.created_at >= before)
+        self._released.update(*(entry.parts for entry in gone))
+        return gone
 
     async def append(self, entry: Entry) -> None:
         """Make a checkpoint the latest."""
@@ -102,13 +146,22 @@ class History:
         self.head = replace(self.head, tail=tuple(tail), pages=(*self.head.pages, *pages))
 
     async def names(self) -> AsyncIterator[str]:
-        """All objects that the head refers to, below the thread's data, expired ones included."""
-        for name in itertools.chain(self.head.garbage, (entry.name for entry in self.head.tail)):
+        """All that the head refers to, below the thread's data, expired or not; of writes what the names start with."""
+        for garbage in self.head.garbage:
+            yield garbage.partition("?")[0]
+        for name in self._names(self.head.tail):
             yield name
         for page in self.head.pages:
             yield page.name
-            for entry in await self._entries_left(page):
-                yield entry.name
+            for name in self._names(await self._entries_left(page)):
+                yield name
+
+    def _names(self, entries: Iterable[Entry]) -> Iterator[str]:
+        incarnation = self.head.incarnation
+        for entry in entries:
+            yield entry.name
+            yield writes_on(incarnation, entry.namespace, entry.checkpoint_id)
+            yield from (part_object(incarnation, part) for part in entry.parts)
 
     async def _locate(self, checkpoint_id: str, namespace: str) -> tuple[Entry, Page | None] | None:
         key = (namespace, checkpoint_id)
@@ -123,20 +176,22 @@ class History:
                         return entry, page
         return None
 
-    async def _thin_out(self, page: Page, keep: Callable[[Entry], bool]) -> int:
+    async def _thin_out(self, page: Page, keep: Callable[[Entry], bool]) -> list[Entry]:
         entries = await self._entries_left(page)
         kept = [entry for entry in entries if keep(entry)]
+        gone = [entry for entry in entries if not keep(entry)]
         pages: Iterable[Page] = [await self._write(kept)] if kept else []
         self.head = replace(
             self.head,
             pages=tuple(itertools.chain.from_iterable(pages if each is page else [each] for each in self.head.pages)),
-            garbage=(*self.head.garbage, page.name, *(entry.name for entry in entries if not keep(entry))),
+            garbage=(*self.head.garbage, page.name, *(entry.name for entry in gone)),
         )
-        return len(entries) - len(kept)
+        return gone
 
     async def _write(self, entries: list[Entry]) -> Page:
         name = new_page(self.head.incarnation)
         await self._threads.store.put(self._threads.layout.data_of(self.head.thread_id) + name, [encode_page(entries)])
+        self._pages[name] = entries
         return Page.of(name, entries)
 
     async def _entries(self, page: Page) -> list[Entry]:
@@ -152,4 +207,4 @@ class History:
             return []
 
     def _wanted(self, entry: Entry, namespace: str | None) -> bool:
-        return entry.created_at >= self._since and namespace in (None, entry.namespace)
+        return entry.oldest >= self._since and namespace in (None, entry.namespace)

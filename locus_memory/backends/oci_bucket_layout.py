@@ -3,6 +3,8 @@
     <prefix>threads/<thread>                            the head of a thread: what it consists of
     <prefix>data/<digest>/<incarnation>/c/<position>-<random>   a checkpoint; newest first
     <prefix>data/<digest>/<incarnation>/p/<random>      a page: descriptions of older checkpoints
+    <prefix>data/<digest>/<incarnation>/b/<part>        a part that checkpoints share
+    <prefix>data/<digest>/<incarnation>/w/<digest>/<digest>     what a task has written on top of a checkpoint
 
 Heads are listed in the order of the bytes of thread ids. Names of data have a digest of the thread id, and a random
 incarnation: what is left of a deleted thread is never taken for the thread of the same id that follows it.
@@ -13,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from datetime import UTC, datetime
 from typing import Final
 
 from locus_memory.errors import BindingError
@@ -26,6 +29,13 @@ _CUT = "~~"
 """Follows the part of a long id. No escaped id holds it: hexadecimal digits follow each `~`."""
 
 _LAST_POSITION = 10**12 - 1
+
+_PART_DIGEST_BYTES = 10
+_PART_TIME_BYTES = 4
+_PART_RANDOM_BYTES = 4
+
+PART_BYTES: Final = _PART_DIGEST_BYTES + _PART_TIME_BYTES + _PART_RANDOM_BYTES
+"""Length of what identifies a stored part."""
 
 
 def _code(byte: int) -> str:
@@ -105,7 +115,15 @@ class Layout:
 
     def data_of(self, thread_id: str) -> str:
         """Return what the names of all data of a thread start with."""
-        return f"{self.data}{hashlib.sha256(thread_id.encode()).hexdigest()[:32]}/"
+        return f"{self.data}{_digest(thread_id)}/"
+
+    def data_of_head(self, head: str) -> str | None:
+        """Return what the names of all data of a thread start with, by its head's name; None for no head's name."""
+        _, cut, digest = head.partition(_CUT)
+        if cut:
+            return f"{self.data}{digest[:32]}/"
+        thread_id = self.thread_of(head)
+        return None if thread_id is None else self.data_of(thread_id)
 
 
 def new_incarnation() -> str:
@@ -126,3 +144,48 @@ def new_page(incarnation: str) -> str:
 def incarnation_of(name: str) -> str:
     """Return the incarnation that an object belongs to; the name is relative to the thread's data."""
     return name.partition("/")[0]
+
+
+def part_fingerprint(namespace: str, name: str) -> bytes:
+    """Return what the ids of a part begin with, however often it is stored."""
+    return hashlib.sha256(_pair(namespace, name)).digest()[:_PART_DIGEST_BYTES]
+
+
+def new_part(namespace: str, name: str, time: datetime) -> bytes:
+    """Make up the id of a part that is stored now: no other upload of the same part has it."""
+    seconds = int(time.timestamp()).to_bytes(_PART_TIME_BYTES, "big")
+    return part_fingerprint(namespace, name) + seconds + secrets.token_bytes(_PART_RANDOM_BYTES)
+
+
+def fingerprint_of(part: bytes) -> bytes:
+    """Return what `part_fingerprint` says of the part that an id is of."""
+    return part[:_PART_DIGEST_BYTES]
+
+
+def stored_at(part: bytes) -> datetime:
+    """Return when a part was stored, to the second before."""
+    seconds = int.from_bytes(part[_PART_DIGEST_BYTES:][:_PART_TIME_BYTES], "big")
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def part_object(incarnation: str, part: bytes) -> str:
+    """Return the name of a part, below the thread's data."""
+    return f"{incarnation}/b/{part.hex()}"
+
+
+def writes_on(incarnation: str, namespace: str, checkpoint_id: str) -> str:
+    """Return what the names of all pending writes on a checkpoint start with, below the thread's data."""
+    return f"{incarnation}/w/{hashlib.sha256(_pair(namespace, checkpoint_id)).hexdigest()[:32]}/"
+
+
+def writes_of(incarnation: str, namespace: str, checkpoint_id: str, task_id: str) -> str:
+    """Return the name of what one task has written on a checkpoint, below the thread's data."""
+    return writes_on(incarnation, namespace, checkpoint_id) + _digest(task_id)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _pair(first: str, second: str) -> bytes:
+    return len(first.encode()).to_bytes(4, "big") + first.encode() + second.encode()

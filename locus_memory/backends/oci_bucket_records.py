@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
+from locus_memory.backends.oci_bucket_layout import PART_BYTES, fingerprint_of, stored_at
 from locus_memory.errors import CorruptCheckpointError, SchemaError
 from locus_memory.storage import CheckpointSummary, NewCheckpoint
 
@@ -29,6 +30,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAGIC = b"LMC1"
 _PRINT_BYTES = 5
 _NAMESPACE_BYTES = 4
+_PART_PRINT_BYTES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Entry:
         header_bytes: Where the payload begins in there.
         payload_bytes: Its length.
         metadata: None when it stands in the object only, being large.
+        parts: Ids of the parts that it needs.
     """
 
     checkpoint_id: str
@@ -50,6 +53,12 @@ class Entry:
     created_at: datetime
     parent_id: str | None
     metadata: dict[str, JsonValue] | None
+    parts: tuple[bytes, ...] = ()
+
+    @property
+    def oldest(self) -> datetime:
+        """When the oldest object that it needs was written: where objects expire, it expires with that."""
+        return min(self.created_at, *map(stored_at, self.parts)) if self.parts else self.created_at
 
     def summary(self, thread_id: str, metadata: dict[str, JsonValue]) -> CheckpointSummary:
         """Describe the checkpoint to a caller, who may change what it is given."""
@@ -67,6 +76,7 @@ class Page:
         prints: Fingerprints of its checkpoints, to find the page of an id without reading all.
         namespaces: Fingerprints of the namespaces in it.
         oldest, newest: When its checkpoints were written.
+        parts: Fingerprints of the parts that they need; such short ones that some are there by chance.
     """
 
     name: str
@@ -74,6 +84,7 @@ class Page:
     namespaces: frozenset[bytes]
     oldest: datetime
     newest: datetime
+    parts: frozenset[bytes] = frozenset()
 
     @classmethod
     def of(cls, name: str, entries: Iterable[Entry]) -> Page:
@@ -85,6 +96,7 @@ class Page:
             frozenset(namespace_fingerprint(entry.namespace) for entry in found),
             min(entry.created_at for entry in found),
             max(entry.created_at for entry in found),
+            frozenset(part_print(part) for entry in found for part in entry.parts),
         )
 
 
@@ -97,7 +109,8 @@ class Head:
         next_sequence: Position of the next checkpoint in the write order.
         tail: The newest checkpoints, oldest first.
         pages: The older ones, oldest first.
-        garbage: Names that no longer belong to the thread, until they are deleted.
+        garbage: Names that no longer belong to the thread, until they are deleted. Where an object of the same name
+            may follow, the name is followed by `?` and the ETag.
     """
 
     thread_id: str
@@ -124,6 +137,11 @@ def namespace_fingerprint(namespace: str) -> bytes:
     return hashlib.sha256(namespace.encode()).digest()[:_NAMESPACE_BYTES]
 
 
+def part_print(part: bytes) -> bytes:
+    """Return a few bytes that tell whether a page may name a part, by its id or by its fingerprint."""
+    return fingerprint_of(part)[:_PART_PRINT_BYTES]
+
+
 def encode_head(head: Head) -> bytes:
     """Write a head as JSON."""
     return _json(
@@ -140,6 +158,7 @@ def encode_head(head: Head) -> bytes:
                     "namespaces": _pack(page.namespaces),
                     "oldest": _microseconds(page.oldest),
                     "newest": _microseconds(page.newest),
+                    **({"parts": _pack(page.parts)} if page.parts else {}),
                 }
                 for page in head.pages
             ],
@@ -201,7 +220,7 @@ def decode_page(data: bytes, name: str) -> list[Entry]:
 
 def encode_header(checkpoint: NewCheckpoint) -> bytes:
     """Write what stands before a payload: whose it is, and its metadata."""
-    document = _json(
+    return frame(
         {
             "thread": checkpoint.thread_id,
             "namespace": checkpoint.namespace,
@@ -209,7 +228,24 @@ def encode_header(checkpoint: NewCheckpoint) -> bytes:
             "metadata": dict(checkpoint.metadata),
         }
     )
-    return _MAGIC + len(document).to_bytes(4, "big") + document
+
+
+def frame(document: Any) -> bytes:
+    """Write a JSON document such that it can be told from the bytes that follow it."""
+    data = _json(document)
+    return _MAGIC + len(data).to_bytes(4, "big") + data
+
+
+def unframe(data: bytes) -> tuple[Any, int]:
+    """Return a document that `frame` wrote, and where the bytes that follow it begin.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if data[:4] != _MAGIC:
+        raise ValueError("neither checkpoint nor part")
+    end = 8 + int.from_bytes(data[4:8], "big")
+    return json.loads(data[8:end]), end
 
 
 def decode_header(data: bytes, entry: Entry, thread_id: str) -> dict[str, JsonValue]:
@@ -219,9 +255,7 @@ def decode_header(data: bytes, entry: Entry, thread_id: str) -> dict[str, JsonVa
         CorruptCheckpointError: It is damaged, or another checkpoint's.
     """
     try:
-        if data[:4] != _MAGIC:
-            raise ValueError("no checkpoint")
-        document = json.loads(data[8 : entry.header_bytes])
+        document, _ = unframe(data)
         found = (document["thread"], document["namespace"], document["id"])
         metadata: dict[str, JsonValue] = document["metadata"]
     except (ValueError, KeyError, TypeError) as error:
@@ -271,6 +305,7 @@ def _entry_document(entry: Entry) -> dict[str, Any]:
         "parent": entry.parent_id,
         "metadata": entry.metadata or None,
         "metadata_apart": entry.metadata is None or None,
+        "parts": base64.b64encode(b"".join(entry.parts)).decode() or None,
     }
     return {
         "id": entry.checkpoint_id,
@@ -292,6 +327,7 @@ def _entry(document: dict[str, Any]) -> Entry:
         _time(document["time"]),
         document.get("parent"),
         None if document.get("metadata_apart") else document.get("metadata", {}),
+        tuple(_cut(document.get("parts", ""), PART_BYTES)),
     )
 
 
@@ -302,6 +338,7 @@ def _page(document: dict[str, Any]) -> Page:
         _unpack(document["namespaces"], _NAMESPACE_BYTES),
         _time(document["oldest"]),
         _time(document["newest"]),
+        _unpack(document.get("parts", ""), _PART_PRINT_BYTES),
     )
 
 
@@ -310,8 +347,12 @@ def _pack(prints: Iterable[bytes]) -> str:
 
 
 def _unpack(text: str, size: int) -> frozenset[bytes]:
+    return frozenset(_cut(text, size))
+
+
+def _cut(text: str, size: int) -> list[bytes]:
     data = base64.b64decode(text)
-    return frozenset(data[start : start + size] for start in range(0, len(data), size))
+    return [data[start : start + size] for start in range(0, len(data), size)]
 
 
 def _microseconds(time: datetime) -> int:

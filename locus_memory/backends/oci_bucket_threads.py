@@ -3,23 +3,28 @@
 Everything of a thread but its head is written once under a name of its own, before the head that names it; so a
 writer that dies leaves at most objects that nothing refers to. A thread is deleted by putting an empty head in the
 place of its head, then deleting its data, then the empty head; whoever meets an empty head finishes this.
+
+A thread that has pending writes and no checkpoint yet has a newborn head: empty as well, so that it is not listed, and
+marked as what it is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 import weakref
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final, Generic, TypeVar
 
-from locus_memory.backends.oci_bucket_client import Found, ObjectStore
+from locus_memory.backends.oci_bucket_client import BORN, INCARNATION, Found, ObjectStore
 from locus_memory.backends.oci_bucket_errors import ChangedError
-from locus_memory.backends.oci_bucket_layout import Layout
+from locus_memory.backends.oci_bucket_layout import Layout, new_incarnation
 from locus_memory.backends.oci_bucket_records import Entry, Head, Page, decode_head, decode_page, encode_head
-from locus_memory.errors import CheckpointConflictError, CorruptCheckpointError
+from locus_memory.errors import CheckpointConflictError, CorruptCheckpointError, MissingPartsError
 from locus_memory.loops import PerLoop
 
 T = TypeVar("T")
@@ -130,10 +135,9 @@ class Threads:
                     if fresh:
                         if known.head is not None:
                             # Left by a call whose deletions failed after its head was written.
-                            data = self.layout.data_of(thread_id)
-                            await self.delete_all(data + name for name in known.head.garbage)
+                            await self._delete_garbage(known.head)
                         return wanted.result
-                except (CheckpointConflictError, VanishedError) as error:
+                except (CheckpointConflictError, MissingPartsError, VanishedError) as error:
                     # What is refused must be refused because of how the thread is, not of how it was.
                     if fresh and not isinstance(error, VanishedError):
                         raise
@@ -149,9 +153,69 @@ class Threads:
         """Delete a thread and all its data; tell whether it was there."""
 
         async def nothing(head: Head | None) -> Changed[bool]:
-            return Changed(None, head is not None)
+            return Changed(None, head is not None and not head.empty)
 
         return await self.update(thread_id, nothing)
+
+    def cached(self, thread_id: str) -> Head | None:
+        """Return the head as this process last saw it, if it has."""
+        known = self._cache.get(thread_id)
+        return known.head if known else None
+
+    async def begin(self, thread_id: str) -> Head:
+        """Return the head as it is now; a thread that has none gets a newborn one."""
+        async with self._lock(thread_id):
+            while True:
+                known = await self._read_settled(thread_id)
+                if known.head is not None:
+                    return known.head
+                head = Head(thread_id, new_incarnation())
+                marks = {BORN: head.incarnation}
+                try:
+                    etag = await self.store.put(self.layout.head(thread_id), [], if_absent=True, marks=marks)
+                except ChangedError:
+                    continue
+                self._remember(thread_id, Known(head, etag))
+                return head
+
+    async def lives(self, head: Head) -> bool:
+        """Tell whether a thread is still that of a head, at some moment of this call."""
+        known = self._cache.get(head.thread_id)
+        if (
+            known is not None
+            and known.head is not None
+            and known.head.incarnation == head.incarnation
+            and known.etag == await self.store.etag(self.layout.head(head.thread_id))
+        ):
+            return True
+        now, _ = await self._read(head.thread_id)
+        return now.head is not None and now.head.incarnation == head.incarnation
+
+    async def bury_old(self, name: str, data: str, before: datetime) -> bool:
+        """Finish the deletion that an empty head stands for, or delete what was not written to since a time.
+
+        Args:
+            name: Of the head.
+            data: What the names of the thread's data start with.
+            before: The time.
+
+        Returns:
+            Whether nothing is left.
+        """
+        found = await self.store.get(name)
+        if found is None or found.body:
+            return found is None
+        etag = found.etag
+        if found.born is not None:
+            async for page in self.store.list_all(f"{data}{found.born}/"):
+                if any(listed.modified >= before for listed in page):
+                    return False
+            try:
+                etag = await self.store.put(name, [], if_match=etag, marks={INCARNATION: found.born})
+            except ChangedError:
+                return False
+        await self._bury(name, data, etag, found.born or found.incarnation)
+        return True
 
     async def page(self, thread_id: str, page: Page) -> list[Entry]:
         """Read a page of a thread, oldest first.
@@ -167,9 +231,22 @@ class Threads:
 
     async def delete_all(self, names: Iterable[str]) -> None:
         """Delete objects, as many at once as there are threads for it."""
-        remaining = iter(names)
+        await self.delete_versions((name, None) for name in names)
+
+    async def delete_versions(self, versions: Iterable[tuple[str, str | None]]) -> None:
+        """Delete objects that still have the given ETags; None stands for any."""
+        remaining = iter(versions)
         while batch := list(itertools.islice(remaining, _BATCH)):
-            await asyncio.gather(*(self.store.delete(name) for name in batch))
+            await asyncio.gather(*(self._delete_version(name, etag) for name, etag in batch))
+
+    async def _delete_version(self, name: str, etag: str | None) -> None:
+        with contextlib.suppress(ChangedError):
+            await self.store.delete(name, etag)
+
+    async def _delete_garbage(self, head: Head) -> None:
+        data = self.layout.data_of(head.thread_id)
+        versions = (each.partition("?") for each in head.garbage)
+        await self.delete_versions((data + name, etag or None) for name, _, etag in versions)
 
     async def read_head(self, name: str, thread_id: str | None = None) -> Head | None:
         """Read a head by its name."""
@@ -179,6 +256,8 @@ class Threads:
     async def _read(self, thread_id: str) -> tuple[Known, Found | None]:
         name = self.layout.head(thread_id)
         found = await self.store.get(name)
+        if found is not None and found.born is not None:
+            return Known(Head(thread_id, found.born), found.etag), found
         if found is None or not found.body:
             return Known(), found
         return Known(decode_head(found.body, name, thread_id), found.etag), found
@@ -186,34 +265,31 @@ class Threads:
     async def _read_settled(self, thread_id: str) -> Known:
         """Read a head, after finishing a deletion that has begun."""
         known, found = await self._read(thread_id)
-        if found is not None and not found.body:
-            await self._bury(thread_id, found.etag, found.incarnation)
+        if found is not None and known.head is None:
+            data = self.layout.data_of(thread_id)
+            await self._bury(self.layout.head(thread_id), data, found.etag, found.incarnation)
         self._remember(thread_id, known)
         return known
 
     async def _write(self, thread_id: str, known: Known, head: Head | None) -> None:
         # Until the outcome is known, nothing is known.
         self._cache.pop(thread_id, None)
-        name = self.layout.head(thread_id)
+        name, data = self.layout.head(thread_id), self.layout.data_of(thread_id)
         if head is None or head.empty:
             incarnation = known.head.incarnation if known.head else None
-            etag = await self.store.put(name, [], if_match=known.etag, incarnation=incarnation)
-            await self._bury(thread_id, etag, incarnation)
+            etag = await self.store.put(name, [], if_match=known.etag, marks={INCARNATION: incarnation})
+            await self._bury(name, data, etag, incarnation)
             return
         etag = await self.store.put(name, [encode_head(head)], if_match=known.etag, if_absent=known.etag is None)
-        data = self.layout.data_of(thread_id)
-        await self.delete_all(data + name for name in head.garbage)
+        await self._delete_garbage(head)
         self._remember(thread_id, Known(replace(head, garbage=()), etag))
 
-    async def _bury(self, thread_id: str, etag: str, incarnation: str | None) -> None:
+    async def _bury(self, name: str, data: str, etag: str, incarnation: str | None) -> None:
         """Delete the data of a thread whose head is empty, then the empty head."""
-        data = f"{self.layout.data_of(thread_id)}{incarnation}/"
-        async for page in self.store.list_all(data):
+        async for page in self.store.list_all(f"{data}{incarnation}/"):
             await self.delete_all(listed.name for listed in page)
-        try:
-            await self.store.delete(self.layout.head(thread_id), if_match=etag)
-        except ChangedError:
-            return  # another call has finished it, and the thread lives again
+        # Unless another call has finished it, and the thread lives again.
+        await self._delete_version(name, etag)
 
     def _remember(self, thread_id: str, known: Known) -> None:
         self._cache.pop(thread_id, None)

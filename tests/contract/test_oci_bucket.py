@@ -9,10 +9,11 @@ from locus_memory.backends import OCIBucketBackend, oci_bucket_checkpointer
 from locus_memory.checkpointer import BaseCheckpointer, CheckpointerCapabilities
 from locus_memory.testing import StorageBackendContract
 from locus_memory.testing.base import Reopen
+from locus_memory.testing.history import HistoryTests
 from tests.servers.oci import NAMESPACE, REGION, ObjectStorageServer
 
 
-class TestOCIBucketCheckpointer(StorageBackendContract):
+class TestOCIBucketCheckpointer(HistoryTests, StorageBackendContract):
     """A bucket for each test."""
 
     capabilities = CheckpointerCapabilities(
