@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
 
 from pydantic import JsonValue, SecretStr, ValidationError
 
 from locus_memory.adapter import AdapterOptions, StorageBackendAdapter
 from locus_memory.arguments import MAX_ID_BYTES
+from locus_memory.backends.oracle_rows import field_hash, key_of, stored_time, summary_of, thread_key, thread_row
 from locus_memory.backends.oracle_schema import Names
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
 from locus_memory.connection import OracleConnection, describe
 from locus_memory.drivers import require
 from locus_memory.errors import BindingError, CheckpointConflictError, StateTooLargeError
 from locus_memory.history import first_matching
-from locus_memory.metadata import canonical
-from locus_memory.storage import CheckpointSummary, NewCheckpoint, SearchHit, StorageBackend, StoredCheckpoint
+from locus_memory.storage import (
+    CheckpointSummary,
+    NewCheckpoint,
+    PendingWrite,
+    SearchHit,
+    StorageBackend,
+    StoredCheckpoint,
+)
 
 if TYPE_CHECKING:
     from locus_memory.backends.oracle_client import Client
@@ -71,51 +76,83 @@ class OracleBackend(StorageBackend):
     async def put(
         self, checkpoint: NewCheckpoint, *, expected_checkpoint_id: str | Unchecked | None = UNCHECKED
     ) -> None:
-        if len(checkpoint.payload) > MAX_PAYLOAD_BYTES:
+        largest = max(map(len, (checkpoint.payload, *checkpoint.parts.values())))
+        if largest > MAX_PAYLOAD_BYTES:
             raise StateTooLargeError(
-                f"thread {checkpoint.thread_id!r}: {len(checkpoint.payload):,} bytes; Oracle takes at most "
-                f"{MAX_PAYLOAD_BYTES:,}"
+                f"thread {checkpoint.thread_id!r}: {largest:,} bytes; Oracle takes at most {MAX_PAYLOAD_BYTES:,}"
             )
-        key = _key(checkpoint.thread_id, checkpoint.checkpoint_id, checkpoint.namespace)
+        from locus_memory.backends.oracle_saves import point_at, write
+
+        key = key_of(checkpoint.thread_id, checkpoint.checkpoint_id, checkpoint.namespace)
         async with self._clients.client() as client:
-            if not await _point_at(client, checkpoint, key, expected_checkpoint_id):
+            if not await point_at(client, checkpoint, key, expected_checkpoint_id):
                 raise CheckpointConflictError(
                     f"thread {checkpoint.thread_id!r}: the latest checkpoint is not {expected_checkpoint_id!r} "
                     "as expected"
                 )
-            await _write(client, checkpoint, key)
+            await write(client, checkpoint, key)
 
     async def get(
         self, thread_id: str, checkpoint_id: str | None = None, *, namespace: str = ""
     ) -> StoredCheckpoint | None:
         statement = "get_latest" if checkpoint_id is None else "get_one"
         async with self._clients.client() as client:
-            rows = await client.fetch(statement, _key(thread_id, checkpoint_id, namespace))
+            rows = await client.fetch(statement, key_of(thread_id, checkpoint_id, namespace))
         # An empty BLOB is bound, and stored, as NULL.
-        return StoredCheckpoint(_summary(rows[0]), rows[0][6] or b"") if rows else None
+        return StoredCheckpoint(summary_of(rows[0]), rows[0][6] or b"") if rows else None
 
     async def get_summary(
         self, thread_id: str, checkpoint_id: str | None = None, *, namespace: str = ""
     ) -> CheckpointSummary | None:
         statement = "summary_latest" if checkpoint_id is None else "summary_one"
-        found = await self._summaries(statement, _key(thread_id, checkpoint_id, namespace), 1)
+        found = await self._summaries(statement, key_of(thread_id, checkpoint_id, namespace), 1)
         return found[0] if found else None
 
     async def list_checkpoints(self, thread_id: str, limit: int, *, namespace: str = "") -> list[CheckpointSummary]:
-        parameters = _key(thread_id, None, namespace) | {"limit": limit}
+        parameters = key_of(thread_id, None, namespace) | {"limit": limit}
         return await self._summaries("list_checkpoints", parameters, limit)
 
     async def delete_checkpoint(self, thread_id: str, checkpoint_id: str, *, namespace: str = "") -> bool:
-        key = _key(thread_id, checkpoint_id, namespace)
+        key = key_of(thread_id, checkpoint_id, namespace)
         thread = {"thread_key": key["thread_key"]}
         async with self._clients.client() as client:
-            latest = await client.lock("lock_thread", thread)
-            was_latest = [row[0] for row in latest] == [key["checkpoint_id"]]
-            deleted = await client.execute("delete_checkpoint", key, commit=not was_latest)
-            if was_latest:
-                await client.execute("delete_if_empty", thread)
-                await client.execute("repair_latest", thread, commit=True)
-        return deleted > 0
+            locked = await client.lock("lock_thread", key)
+            latest, has_parts, has_writes = locked[0] if locked else (None, 0, 0)
+            statements: dict[str, Mapping[str, Any]] = {"delete_checkpoint": key}
+            if has_writes:
+                statements |= {"delete_writes": key}
+            if has_parts:
+                statements |= {"delete_unused_parts": thread}
+            if latest == key["checkpoint_id"]:
+                statements |= {"delete_if_empty": thread, "repair_latest": thread}
+            counts = [
+                await client.execute(name, binds, commit=name == list(statements)[-1])
+                for name, binds in statements.items()
+            ]
+        return counts[0] > 0
+
+    async def get_complete(
+        self, thread_id: str, checkpoint_ids: Sequence[str] | None = None, *, namespace: str = ""
+    ) -> list[StoredCheckpoint]:
+        from locus_memory.backends.oracle_history import get_complete
+
+        async with self._clients.client() as client:
+            return await get_complete(client, key_of(thread_id, None, namespace), checkpoint_ids)
+
+    async def put_writes(
+        self, thread_id: str, checkpoint_id: str, writes: Sequence[PendingWrite], *, namespace: str = ""
+    ) -> None:
+        from locus_memory.backends.oracle_history import put_writes
+
+        key = key_of(thread_id, checkpoint_id, namespace)
+        async with self._clients.client() as client:
+            await put_writes(client, key, thread_row(thread_id, namespace), writes)
+
+    async def get_writes(self, thread_id: str, checkpoint_id: str, *, namespace: str = "") -> list[PendingWrite]:
+        from locus_memory.backends.oracle_history import get_writes
+
+        async with self._clients.client() as client:
+            return await get_writes(client, key_of(thread_id, checkpoint_id, namespace))
 
     async def delete_thread(self, thread_id: str) -> bool:
         async with self._clients.client() as client:
@@ -130,11 +167,12 @@ class OracleBackend(StorageBackend):
             for _, source_key, namespace in rows:
                 keys = {
                     "source_key": source_key,
-                    "destination_key": _thread_key(dest_thread_id, (namespace or b"").decode()),
+                    "destination_key": thread_key(dest_thread_id, (namespace or b"").decode()),
                 }
                 await client.execute("copy_thread", keys | {"destination": destination})
                 await client.execute("copy_checkpoints", keys)
-                await client.execute("copy_fields", keys)
+                for statement in ("copy_fields", "copy_parts", "copy_needs", "copy_writes"):
+                    await client.execute(statement, keys)
             await client.commit()
         return bool(rows)
 
@@ -186,16 +224,19 @@ class OracleBackend(StorageBackend):
         async with self._clients.client() as client:
             await index_changed_threads(client, text_of)
             rows = await client.search(parameters, len(terms), limit)
-        return [SearchHit(_summary(row), float(row[6])) for row in rows]
+        return [SearchHit(summary_of(row), float(row[6])) for row in rows]
 
     async def vacuum(self, before: datetime) -> int:
-        deleted, old = 0, {"before": _stored_time(before)}
+        deleted, old = 0, {"before": stored_time(before)}
         async with self._clients.client() as client:
             while rows := await client.fetch("old_threads", old | {"limit": _VACUUM_THREADS}, _VACUUM_THREADS):
                 threads = [{"thread_key": row[0]} for row in rows]
                 # Saves take the thread's row first, too, and see what is left.
                 await client.execute_many("lock_threads", threads)
-                deleted += await client.execute_many("delete_old", [thread | old for thread in threads])
+                old_in = [thread | old for thread in threads]
+                await client.execute_many("delete_old_writes", old_in)
+                deleted += await client.execute_many("delete_old", old_in)
+                await client.execute_many("delete_unused_parts", threads)
                 await client.execute_many("delete_if_empty", threads)
                 await client.execute_many("repair_latest", threads, commit=True)
         return deleted
@@ -217,7 +258,7 @@ class OracleBackend(StorageBackend):
 
     async def _summaries(self, statement: str, parameters: Mapping[str, Any], limit: int) -> list[CheckpointSummary]:
         async with self._clients.client() as client:
-            return [_summary(row) for row in await client.fetch(statement, parameters, limit)]
+            return [summary_of(row) for row in await client.fetch(statement, parameters, limit)]
 
 
 async def _pages(
@@ -235,39 +276,6 @@ async def _pages(
 def _behind(thread_id: bytes) -> bytes:
     """Return the least id that comes after one."""
     return thread_id + b"\0"
-
-
-async def _point_at(
-    client: Client, checkpoint: NewCheckpoint, key: dict[str, Any], expected: str | Unchecked | None
-) -> bool:
-    """Lock the thread's row and make the checkpoint its latest; tell whether the latest was the expected one."""
-    thread = key | {"thread_id": checkpoint.thread_id.encode(), "namespace": checkpoint.namespace.encode() or None}
-    if expected is None:
-        return await client.execute_unless_present("put_first", thread) > 0
-    if isinstance(expected, str):
-        return await client.execute("put_next", key | {"expected": expected.encode()}) > 0
-    # Of two sessions that create the row at once, the second waits for the first and then finds it there.
-    while not await client.execute_unless_present("put", thread):
-        pass
-    return True
-
-
-async def _write(client: Client, checkpoint: NewCheckpoint, key: dict[str, Any]) -> None:
-    row = key | {
-        "created_at": None if checkpoint.created_at is None else _stored_time(checkpoint.created_at),
-        "parent_id": None if checkpoint.parent_id is None else checkpoint.parent_id.encode(),
-        # Escaped, so that the database's character set does not matter.
-        "metadata": json.dumps(checkpoint.metadata, ensure_ascii=True, allow_nan=False),
-        "payload_bytes": len(checkpoint.payload),
-        "payload": checkpoint.payload,
-    }
-    # Queries cover the empty namespace only.
-    fields = [] if checkpoint.namespace else [key | {"field_hash": each} for each in field_hashes(checkpoint.metadata)]
-    if not await client.execute_unless_present("insert_checkpoint", row, commit=not fields):
-        await client.execute("forget_fields", key)
-        await client.execute("replace_checkpoint", row, commit=not fields)
-    if fields:
-        await client.execute_many("index_field", fields, commit=True)
 
 
 def oracle_checkpointer(
@@ -334,44 +342,3 @@ def oracle_checkpointer(
 def from_connection(source: Callable[[], OracleConnection], **options: Unpack[AdapterOptions]) -> StorageBackendAdapter:
     """Make a checkpointer from a binding; `source` returns its document as it is now."""
     return StorageBackendAdapter(OracleBackend(source), **options)
-
-
-def field_hash(name: str, value: JsonValue) -> bytes:
-    """Return what stands for a metadata field with a value; equal ones have equal hashes."""
-    return hashlib.sha256(canonical([name, value]).encode()).digest()
-
-
-def field_hashes(metadata: Mapping[str, JsonValue]) -> list[bytes]:
-    """Return the hashes of all fields that a query can ask for, each once: a list matches its items, too."""
-    found = {field_hash(name, value): None for name, value in metadata.items()}
-    for name, value in metadata.items():
-        found |= {field_hash(name, item): None for item in (value if isinstance(value, list) else ())}
-    return list(found)
-
-
-def _thread_key(thread_id: str, namespace: str) -> bytes:
-    # The length keeps id and namespace apart: both may hold any character.
-    encoded = thread_id.encode()
-    return hashlib.sha256(len(encoded).to_bytes(4) + encoded + namespace.encode()).digest()
-
-
-def _key(thread_id: str, checkpoint_id: str | None, namespace: str) -> dict[str, Any]:
-    key = {"thread_key": _thread_key(thread_id, namespace)}
-    return key if checkpoint_id is None else key | {"checkpoint_id": checkpoint_id.encode()}
-
-
-def _stored_time(time: datetime) -> datetime:
-    # Stored in UTC: the driver does not keep time zones.
-    return time.astimezone(UTC).replace(tzinfo=None)
-
-
-def _summary(row: Iterable[Any]) -> CheckpointSummary:
-    thread_id, checkpoint_id, metadata, created_at, namespace, parent_id, *_ = row
-    return CheckpointSummary(
-        thread_id=thread_id.decode(),
-        checkpoint_id=checkpoint_id.decode(),
-        metadata=json.loads(metadata),
-        created_at=created_at.replace(tzinfo=UTC),
-        namespace=(namespace or b"").decode(),
-        parent_id=None if parent_id is None else parent_id.decode(),
-    )

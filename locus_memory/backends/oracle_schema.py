@@ -1,8 +1,10 @@
 """Tables of the Oracle backend: the one source of their DDL, for the library and for the operator.
 
-`<t>_THREADS` has a row per thread and namespace; locking it serialises the writers of a thread. `<t>` has a row per
-checkpoint, `<t>_METADATA` a row per queryable field, `<t>_SEARCH` and `<t>_WORDS` the words of each thread's current
-state, brought up to date by the search itself. `<t>_ORDER` numbers the writes.
+`<t>_THREADS` has a row per thread and namespace, without a latest checkpoint where there are pending writes alone;
+locking it serialises the writers of a thread. `<t>` has a row per checkpoint, `<t>_METADATA` a row per queryable field,
+`<t>_PARTS` what checkpoints share, `<t>_NEEDS` which of them needs what, `<t>_SEARCH` and `<t>_WORDS` the words of each
+thread's current state, brought up to date by the search itself. `Names.writes` is the name of the table of pending
+writes. `<t>_ORDER` numbers the checkpoints in the order in which they were written.
 
 Ids are RAW, the bytes of their UTF-8: no character set converts them, no NLS setting of a session folds or reorders
 them, and U+0000 is a byte like any other. Oracle takes an empty string for NULL, so a thread is keyed by a hash of
@@ -59,24 +61,44 @@ class Names:
 
     def qualified(self, suffix: str = "") -> str:
         """Return the name of an object with its owner, quoted."""
-        name = f'"{self.plain(suffix)}"'
-        return name if self.owner is None else f'"{self.owner.upper()}".{name}'
+        return self._quoted(self.plain(suffix))
+
+    @property
+    def writes(self) -> str:
+        """The name of the table of pending writes: beside `x_checkpoints` it is `x_writes`, beside `x` `x_pending`.
+
+        The latter is another word, so that the stores `x` and `x_checkpoints` do not meet in it.
+        """
+        stem = self.plain().removesuffix("_CHECKPOINTS")
+        return self.plain("_PENDING") if stem == self.plain() else f"{stem}_WRITES"
 
     def fragments(self) -> dict[str, str]:
         """Return what the statements are composed of."""
-        suffixes = {"threads": "_THREADS", "checkpoints": "", "fields": "_METADATA", "search": "_SEARCH"} | {
+        suffixes = {
+            "threads": "_THREADS",
+            "checkpoints": "",
+            "fields": "_METADATA",
+            "parts": "_PARTS",
+            "needs": "_NEEDS",
+            "search": "_SEARCH",
             "words": "_WORDS",
             "order": "_ORDER",
             "version_table": "_SCHEMA",
+            "created_index": "_CREATED",
+            "field_index": "_BY_FIELD",
+            "part_index": "_BY_PART",
+            "word_index": "_BY_WORD",
         }
         return {name: self.qualified(suffix) for name, suffix in suffixes.items()} | {
-            "created_index": self.qualified("_CREATED"),
-            "field_index": self.qualified("_BY_FIELD"),
-            "word_index": self.qualified("_BY_WORD"),
             "version": str(SCHEMA_VERSION),
             "t": self.plain(),
             "in_order": IN_ORDER,
+            "writes": self._quoted(self.writes),
+            "w": self.writes,
         }
+
+    def _quoted(self, name: str) -> str:
+        return f'"{name}"' if self.owner is None else f'"{self.owner.upper()}"."{name}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +134,12 @@ def ddl(table_name: str = "locus_checkpoints", owner: str | None = None) -> tupl
     names = Names(table_name, owner)
     fragments = names.fragments()
     return tuple(
-        DatabaseObject(kind, names.plain(suffix), text.format(**fragments), granted)
+        DatabaseObject(
+            kind,
+            names.writes if suffix == _WRITES else names.plain(suffix),
+            text.format(**fragments),
+            granted,
+        )
         for kind, suffix, text, granted in _OBJECTS
     )
 
@@ -123,6 +150,9 @@ def _check_identifier(argument: str, name: str, longest: int) -> None:
     if len(name) > longest:
         raise InvalidArgumentError(f"{argument}: {len(name)} characters; write at most {longest}")
 
+
+_WRITES: Final = "(writes)"
+"""Stands for the table of pending writes, whose name is no suffix behind the others'."""
 
 _DML: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
@@ -137,7 +167,7 @@ _OBJECTS: Final[tuple[tuple[Literal["table", "sequence", "index"], str, str, tup
             thread_key RAW(32) NOT NULL,
             thread_id RAW(1024) NOT NULL,
             namespace RAW(2000),
-            latest_checkpoint RAW(1024) NOT NULL,
+            latest_checkpoint RAW(1024),
             CONSTRAINT "{t}_THREADS_KEY" PRIMARY KEY (thread_key),
             CONSTRAINT "{t}_THREADS_ID" UNIQUE (thread_id, namespace)
         )""",
@@ -153,6 +183,7 @@ _OBJECTS: Final[tuple[tuple[Literal["table", "sequence", "index"], str, str, tup
             write_order NUMBER(28) NOT NULL,
             created_at TIMESTAMP(6) NOT NULL,
             payload_bytes NUMBER(10) NOT NULL,
+            part_count NUMBER(10) NOT NULL,
             metadata CLOB NOT NULL,
             payload BLOB,
             CONSTRAINT "{t}_KEY" PRIMARY KEY (thread_key, checkpoint_id),
@@ -177,6 +208,48 @@ _OBJECTS: Final[tuple[tuple[Literal["table", "sequence", "index"], str, str, tup
         _DML,
     ),
     ("index", "_BY_FIELD", "CREATE INDEX {field_index} ON {fields} (field_hash, thread_key, checkpoint_id)", ()),
+    (
+        "table",
+        "_PARTS",
+        """CREATE TABLE {parts} (
+            thread_key RAW(32) NOT NULL,
+            part_key RAW(16) NOT NULL,
+            content BLOB,
+            CONSTRAINT "{t}_PARTS_KEY" PRIMARY KEY (thread_key, part_key),
+            CONSTRAINT "{t}_PARTS_OF" FOREIGN KEY (thread_key) REFERENCES {threads} (thread_key) ON DELETE CASCADE
+        )""",
+        _DML,
+    ),
+    (
+        "table",
+        "_NEEDS",
+        """CREATE TABLE {needs} (
+            thread_key RAW(32) NOT NULL,
+            checkpoint_id RAW(1024) NOT NULL,
+            part_key RAW(16) NOT NULL,
+            CONSTRAINT "{t}_NEEDS_KEY" PRIMARY KEY (thread_key, checkpoint_id, part_key),
+            CONSTRAINT "{t}_NEEDS_OF" FOREIGN KEY (thread_key, checkpoint_id)
+                REFERENCES {checkpoints} (thread_key, checkpoint_id) ON DELETE CASCADE,
+            CONSTRAINT "{t}_NEEDS_PART" FOREIGN KEY (thread_key, part_key)
+                REFERENCES {parts} (thread_key, part_key) ON DELETE CASCADE
+        )""",
+        _DML,
+    ),
+    # Without it, who deletes parts would lock the whole table of needs.
+    ("index", "_BY_PART", "CREATE INDEX {part_index} ON {needs} (thread_key, part_key)", ()),
+    (
+        "table",
+        _WRITES,
+        """CREATE TABLE {writes} (
+            thread_key RAW(32) NOT NULL,
+            checkpoint_id RAW(1024) NOT NULL,
+            place RAW(16) NOT NULL,
+            content BLOB,
+            CONSTRAINT "{w}_KEY" PRIMARY KEY (thread_key, checkpoint_id, place),
+            CONSTRAINT "{w}_OF" FOREIGN KEY (thread_key) REFERENCES {threads} (thread_key) ON DELETE CASCADE
+        )""",
+        _DML,
+    ),
     (
         "table",
         "_SEARCH",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from locus_memory.backends import oracle_history as history
 from locus_memory.backends.oracle_schema import Names
 
 _SUMMARY: Final = "t.thread_id, c.checkpoint_id, c.metadata, c.created_at, t.namespace, c.parent_id"
@@ -27,16 +28,21 @@ _TEXTS: Final = {
             VALUES (k.thread_key, :thread_id, :namespace, :checkpoint_id)""",
     "put_first": """INSERT INTO {threads} (thread_key, thread_id, namespace, latest_checkpoint)
         VALUES (:thread_key, :thread_id, :namespace, :checkpoint_id)""",
+    # The thread may have a row already, for pending writes that came before their checkpoint.
+    "put_behind_writes": """UPDATE {threads} t SET t.latest_checkpoint = :checkpoint_id
+        WHERE t.thread_key = :thread_key AND t.latest_checkpoint IS NULL""",
     "put_next": """UPDATE {threads} t SET t.latest_checkpoint = :checkpoint_id
         WHERE t.thread_key = :thread_key AND t.latest_checkpoint = :expected""",
     "insert_checkpoint": """INSERT INTO {checkpoints}
-            (thread_key, checkpoint_id, parent_id, write_order, created_at, payload_bytes, metadata, payload)
+            (thread_key, checkpoint_id, parent_id, write_order, created_at, payload_bytes, part_count, metadata,
+            payload)
         VALUES (:thread_key, :checkpoint_id, :parent_id, {order}.NEXTVAL,
-            COALESCE(:created_at, SYS_EXTRACT_UTC(SYSTIMESTAMP)), :payload_bytes, :metadata, :payload)""",
+            COALESCE(:created_at, SYS_EXTRACT_UTC(SYSTIMESTAMP)), :payload_bytes, :part_count, :metadata, :payload)""",
     "replace_checkpoint": """UPDATE {checkpoints} c
         SET c.parent_id = :parent_id, c.write_order = {order}.NEXTVAL,
             c.created_at = COALESCE(:created_at, SYS_EXTRACT_UTC(SYSTIMESTAMP)),
-            c.payload_bytes = :payload_bytes, c.metadata = :metadata, c.payload = :payload
+            c.payload_bytes = :payload_bytes, c.part_count = :part_count, c.metadata = :metadata,
+            c.payload = :payload
         WHERE c.thread_key = :thread_key AND c.checkpoint_id = :checkpoint_id""",
     "forget_fields": "DELETE FROM {fields} f WHERE f.thread_key = :thread_key AND f.checkpoint_id = :checkpoint_id",
     "index_field": """INSERT INTO {fields} (field_hash, thread_key, checkpoint_id)
@@ -49,7 +55,13 @@ _TEXTS: Final = {
         WHERE t.thread_key = :thread_key AND c.checkpoint_id = :checkpoint_id""",
     "list_checkpoints": """SELECT {summary} FROM {threads} t JOIN {checkpoints} c ON c.thread_key = t.thread_key
         WHERE t.thread_key = :thread_key ORDER BY c.write_order DESC FETCH FIRST :limit ROWS ONLY""",
-    "lock_thread": "SELECT t.latest_checkpoint FROM {threads} t WHERE t.thread_key = :thread_key FOR UPDATE",
+    # With what has to be deleted with a checkpoint, so that only those who have parts and writes pay for them.
+    "lock_thread": """SELECT t.latest_checkpoint,
+            CASE WHEN EXISTS (SELECT 1 FROM {needs} n
+                WHERE n.thread_key = t.thread_key AND n.checkpoint_id = :checkpoint_id) THEN 1 ELSE 0 END,
+            CASE WHEN EXISTS (SELECT 1 FROM {writes} w
+                WHERE w.thread_key = t.thread_key AND w.checkpoint_id = :checkpoint_id) THEN 1 ELSE 0 END
+        FROM {threads} t WHERE t.thread_key = :thread_key FOR UPDATE""",
     "delete_checkpoint": """DELETE FROM {checkpoints} c
         WHERE c.thread_key = :thread_key AND c.checkpoint_id = :checkpoint_id""",
     "delete_if_empty": """DELETE FROM {threads} t WHERE t.thread_key = :thread_key
@@ -66,19 +78,23 @@ _TEXTS: Final = {
         SELECT :destination_key, :destination, t.namespace, t.latest_checkpoint
         FROM {threads} t WHERE t.thread_key = :source_key""",
     "copy_checkpoints": """INSERT INTO {checkpoints}
-            (thread_key, checkpoint_id, parent_id, write_order, created_at, payload_bytes, metadata, payload)
+            (thread_key, checkpoint_id, parent_id, write_order, created_at, payload_bytes, part_count, metadata,
+            payload)
         SELECT :destination_key, c.checkpoint_id, c.parent_id, c.write_order, c.created_at, c.payload_bytes,
-            c.metadata, c.payload
+            c.part_count, c.metadata, c.payload
         FROM {checkpoints} c WHERE c.thread_key = :source_key""",
     "copy_fields": """INSERT INTO {fields} (field_hash, thread_key, checkpoint_id)
         SELECT f.field_hash, :destination_key, f.checkpoint_id FROM {fields} f WHERE f.thread_key = :source_key""",
     # No DISTINCT: it would read all threads before it returned the first. Duplicates are dropped by the caller.
     "list_threads": """SELECT t.thread_id FROM {threads} t
         WHERE t.thread_id >= :low AND t.thread_id < :high AND RAWTOHEX(t.thread_id) LIKE :pattern
+            AND t.latest_checkpoint IS NOT NULL
         ORDER BY t.thread_id FETCH FIRST :limit ROWS ONLY""",
     "list_threads_after": """SELECT t.thread_id FROM {threads} t
-        WHERE t.thread_id >= :low ORDER BY t.thread_id FETCH FIRST :limit ROWS ONLY""",
-    "list_namespaces": "SELECT t.namespace FROM {threads} t WHERE t.thread_id = :thread_id",
+        WHERE t.thread_id >= :low AND t.latest_checkpoint IS NOT NULL
+        ORDER BY t.thread_id FETCH FIRST :limit ROWS ONLY""",
+    "list_namespaces": """SELECT t.namespace FROM {threads} t
+        WHERE t.thread_id = :thread_id AND t.latest_checkpoint IS NOT NULL""",
     "list_latest": """SELECT {summary} FROM {threads} t {of_latest}
         WHERE t.namespace IS NULL ORDER BY t.thread_id FETCH FIRST :limit ROWS ONLY""",
     "query_by_metadata": """SELECT {summary} FROM {fields} f
@@ -122,12 +138,15 @@ class Statements:
     def __init__(self, names: Names) -> None:
         fragments = names.fragments() | {"summary": _SUMMARY}
         fragments["of_latest"] = _OF_LATEST.format(**fragments)
-        self._search_fragments = fragments
-        self._texts = {name: text.format(**fragments) for name, text in _TEXTS.items() if name != "search"}
+        self._fragments = fragments
+        texts = {**_TEXTS, **history.TEXTS}
+        self._texts = {name: text.format(**fragments) for name, text in texts.items() if name != "search"}
 
     def __getitem__(self, name: str) -> str:
         if name.startswith(SEARCH):
             return self.search(int(name.removeprefix(SEARCH)))
+        if name.startswith(history.COMPLETE):
+            return self.complete(int(name.removeprefix(history.COMPLETE)))
         return self._texts[name]
 
     def names(self) -> tuple[str, ...]:
@@ -137,4 +156,8 @@ class Statements:
     def search(self, term_count: int) -> str:
         """Return the search for so many words, bound as `term_0`, `term_1`, ..."""
         terms = ", ".join(f":term_{number}" for number in range(term_count))
-        return _TEXTS["search"].format(**self._search_fragments, terms=terms)
+        return _TEXTS["search"].format(**self._fragments, terms=terms)
+
+    def complete(self, count: int) -> str:
+        """Return the query for so many checkpoints with all that belongs to them; 0: for the latest."""
+        return history.complete_text(self._fragments, count)

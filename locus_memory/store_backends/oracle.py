@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
 
 from pydantic import JsonValue, SecretStr, ValidationError
 
-from locus_memory.backends.oracle import field_hash, field_hashes
+from locus_memory.backends.oracle_rows import field_hash, field_hashes
 from locus_memory.connection import OracleConnection, describe
 from locus_memory.drivers import require
 from locus_memory.errors import BindingError

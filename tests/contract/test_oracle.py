@@ -9,10 +9,11 @@ from locus_memory.backends import oracle_checkpointer
 from locus_memory.checkpointer import BaseCheckpointer, CheckpointerCapabilities
 from locus_memory.testing import StorageBackendContract
 from locus_memory.testing.base import Reopen
+from locus_memory.testing.history import HistoryTests
 from tests.servers.oracle import OracleStore
 
 
-class TestOracleCheckpointer(StorageBackendContract):
+class TestOracleCheckpointer(HistoryTests, StorageBackendContract):
     """A table name for each test, in one schema."""
 
     capabilities = CheckpointerCapabilities(

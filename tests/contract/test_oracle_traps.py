@@ -196,7 +196,7 @@ async def test_a_cancelled_call_takes_its_connection_with_it(
     await other.save({}, "u")
     async with other, other.storage._clients.client() as client:  # type: ignore[attr-defined]
         # Its row is locked: the save waits on the server.
-        await client.lock("lock_thread", {"thread_key": key})
+        await client.lock("lock_thread", {"thread_key": key, "checkpoint_id": b"c"})
         before = EmulatedConnection.open_connections
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
@@ -265,10 +265,10 @@ def _calls(checkpointer: StorageBackendAdapter) -> dict[str, tuple[int, Callable
         "list_threads": (1, lambda: checkpointer.list_threads()),
         "list_with_metadata": (2, lambda: checkpointer.list_with_metadata()),
         "query_by_metadata": (2, lambda: checkpointer.query_by_metadata("tag", "x")),
-        "copy_thread": (5, lambda: checkpointer.copy_thread("t", "copy")),
+        "copy_thread": (8, lambda: checkpointer.copy_thread("t", "copy")),
         "search, nothing changed": (3, lambda: checkpointer.search("needle")),
         "vacuum of nothing": (1, lambda: checkpointer.vacuum()),
-        "vacuum of all": (6, lambda: checkpointer.vacuum(0)),
+        "vacuum of all": (8, lambda: checkpointer.vacuum(0)),
     }
 
 

@@ -13,6 +13,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
 from locus_memory.langgraph import saver
+from tests.emulators.oracle_switch import install_if_asked
 
 
 class State(TypedDict):
@@ -37,6 +38,7 @@ def book(state: State) -> dict[str, Any]:
 
 def main(command: str, thread_id: str, *answer: str) -> None:
     """Run the graph once, and print what it returned as JSON."""
+    install_if_asked()
     builder = StateGraph(State)
     builder.add_node("plan", plan)
     builder.add_node("confirm", confirm)

@@ -85,10 +85,12 @@ class EmulatedCursor:
 
     async def execute(self, statement: str, parameters: dict[str, Any] | None = None) -> Self | None:
         found = self._prepare(statement)
-        cursor = await self._run(found, [self._bind(found, parameters or {})])
+        binds = self._bind(found, parameters or {})
+        cursor = await self._run(found, [binds])
         if found.kind != "query":
             return None
-        await self._fetch_from(cursor)
+        described = await self.connection.run(found.described_by, binds) if found.described_by else cursor
+        await self._fetch_from(cursor, await self._columns(described))
         return self
 
     async def executemany(self, statement: str, parameters: list[dict[str, Any]]) -> None:
@@ -140,8 +142,7 @@ class EmulatedCursor:
                 raise oracle_error(1461)
         return value
 
-    async def _fetch_from(self, cursor: psycopg.AsyncCursor[Any]) -> None:
-        columns = await self._columns(cursor)
+    async def _fetch_from(self, cursor: psycopg.AsyncCursor[Any], columns: list[EmulatedColumn]) -> None:
         wanted = [self._handled(column) for column in columns]
         self._rows = [
             tuple(self._converted(*each) for each in zip(row, columns, wanted, strict=True))

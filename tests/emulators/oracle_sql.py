@@ -27,6 +27,7 @@ class Translation:
         binds: Names of its placeholders.
         to_columns: Those of them that are values of a column, and nothing else, in VALUES or SET.
         merges: A MERGE.
+        described_by: A query with the columns of a UNION ALL: PostgreSQL does not say of which table those are.
     """
 
     text: str
@@ -35,6 +36,7 @@ class Translation:
     binds: frozenset[str]
     to_columns: frozenset[str]
     merges: bool
+    described_by: str | None = None
 
 
 @functools.cache
@@ -48,7 +50,8 @@ def translate(statement: str) -> Translation:
     kind = _kind(tree)
     locks = isinstance(tree, exp.Select) and bool(tree.args.get("locks"))
     merges = isinstance(tree, exp.Merge)
-    return Translation(_spelled(tree), kind, locks, names, names - elsewhere, merges)
+    described_by = f"{_spelled(_first_branch(tree))} LIMIT 0" if isinstance(tree, exp.Union) else None
+    return Translation(_spelled(tree), kind, locks, names, names - elsewhere, merges, described_by)
 
 
 def parse(statement: str) -> exp.Expr:
@@ -59,6 +62,12 @@ def parse(statement: str) -> exp.Expr:
     # In PostgreSQL an index lives where its table does.
     statement = re.sub(r'^(CREATE INDEX )"\w+"\.', r"\1", statement)
     return sqlglot.parse_one(statement, read="oracle")
+
+
+def _first_branch(tree: exp.Expr) -> exp.Expr:
+    while isinstance(tree, exp.Union):
+        tree = tree.this
+    return tree
 
 
 def _kind(tree: exp.Expr) -> Kind:
@@ -98,6 +107,8 @@ def _node(node: exp.Expr) -> exp.Expr | None:
         return sqlglot.parse_one("clock_timestamp() AT TIME ZONE 'UTC'", read="postgres")
     if isinstance(node, exp.Anonymous) and node.name.upper() == "RAWTOHEX":
         return exp.Upper(this=exp.func("encode", node.expressions[0], exp.Literal.string("hex")))
+    if isinstance(node, exp.Anonymous) and node.name.upper() in ("TO_CLOB", "TO_BLOB"):
+        return exp.cast(node.expressions[0], "text" if node.name.upper() == "TO_CLOB" else "bytea", dialect="postgres")
     if isinstance(node, exp.Anonymous) and node.name.upper() == "NUMTODSINTERVAL":
         return exp.Var(this=f"make_interval(secs => ({node.expressions[0].sql(dialect='postgres')})::float8)")
     if isinstance(node, exp.Anonymous) and node.name.upper() == "VECTOR_DISTANCE":
