@@ -191,6 +191,21 @@ async def test_a_part_that_another_process_has_deleted_is_missing_however_well_i
     assert (await storages[1].get_complete("t"))[0].parts == {"x": b"1", "y": b"2"}
 
 
+async def test_a_part_that_another_process_has_just_stored_is_there(storages: list[StorageBackend]) -> None:
+    await storages[1].put(new("first"))
+    await storages[0].put(new("a", x=b"1"))
+    await storages[1].put(new("b", "x"))
+    assert (await storages[1].get_complete("t"))[0].parts == {"x": b"1"}
+
+
+async def test_writes_that_another_process_has_deleted_are_stored_anew(storages: list[StorageBackend]) -> None:
+    await storages[0].put(new("first"))
+    await storages[0].put_writes("t", "a", [write("task", 0)])
+    assert not await storages[1].delete_checkpoint("t", "a")
+    await storages[0].put_writes("t", "a", [write("task", 0)])
+    assert await storages[1].get_writes("t", "a") == [write("task", 0)]
+
+
 async def test_a_part_that_two_processes_bring_is_kept_once(
     storages: list[StorageBackend], server: OpenSearchServer, opensearch_index: str
 ) -> None:
