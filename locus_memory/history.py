@@ -81,8 +81,10 @@ class ThreadHistory(Generic[B]):
             self.parts[entry.summary.namespace] = {**parts, **known}
         entries = self.namespaces.setdefault(entry.summary.namespace, {})
         # Assigning to an existing key would keep its old place in the order.
-        entries.pop(entry.summary.checkpoint_id, None)
+        replaced = entries.pop(entry.summary.checkpoint_id, None)
         entries[entry.summary.checkpoint_id] = entry
+        if replaced is not None and replaced.part_names:
+            self._drop_what_nothing_needs()
 
     def get(self, checkpoint_id: str | None = None, namespace: str = "") -> Entry[B] | None:
         """Return one checkpoint, by default the latest."""
@@ -127,10 +129,11 @@ class ThreadHistory(Generic[B]):
 
     def delete(self, checkpoint_id: str, namespace: str = "") -> bool:
         """Forget one checkpoint; tell whether it was there."""
-        found = self.namespaces.get(namespace, {}).pop(checkpoint_id, None)
+        if self.namespaces.get(namespace, {}).pop(checkpoint_id, None) is None:
+            return False
         self.writes.pop((namespace, checkpoint_id), None)
         self._drop_what_nothing_needs()
-        return found is not None
+        return True
 
     def delete_before(self, before: datetime) -> int:
         """Forget the checkpoints written before a time; return how many."""

@@ -195,7 +195,7 @@ class MemoryBackend(StorageBackend):
 
     def _drop_if_empty(self, thread_id: str) -> None:
         history = self._histories.get(thread_id)
-        if history is not None and not history.namespaces:
+        if history is not None and not history.namespaces and not history.writes:
             del self._histories[thread_id]
 
 

@@ -70,8 +70,9 @@ _TEXTS: Final = {
     "delete_checkpoint": """DELETE FROM {checkpoints} c USING {threads} t
         WHERE t.thread_key = c.thread_key AND t.thread_id = %(thread_id)s AND t.namespace = %(namespace)s
             AND c.checkpoint_id = %(checkpoint_id)s""",
+    # But not one that waits for its first checkpoint, with pending writes.
     "delete_if_empty": """DELETE FROM {threads} t
-        WHERE t.thread_id = %(thread_id)s AND t.namespace = %(namespace)s
+        WHERE t.thread_id = %(thread_id)s AND t.namespace = %(namespace)s AND t.latest_checkpoint <> ''
             AND NOT EXISTS (SELECT FROM {checkpoints} c WHERE c.thread_key = t.thread_key)""",
     "step_back": """UPDATE {threads} t SET latest_checkpoint =
             (SELECT checkpoint_id FROM {checkpoints} c WHERE c.thread_key = t.thread_key

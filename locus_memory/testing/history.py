@@ -143,6 +143,18 @@ class HistoryTests(ContractFixtures):
         [found] = await storage.get_complete("t")
         assert found.writes == (write("task", 0),)
 
+    async def test_deleting_what_is_not_there_leaves_writes_alone(self, storage: StorageBackend) -> None:
+        await storage.put_writes("t", "a", [write("task", 0)])
+        assert not await storage.delete_checkpoint("t", "b")
+        assert await storage.get_writes("t", "a") == [write("task", 0)]
+
+    async def test_a_first_checkpoint_is_the_first_although_writes_came_before_it(
+        self, storage: StorageBackend
+    ) -> None:
+        await storage.put_writes("t", "a", [write("task", 0)])
+        await storage.put(new("a"), expected_checkpoint_id=None)
+        assert await storage.get_writes("t", "a") == [write("task", 0)]
+
     async def test_writes_of_concurrent_tasks_are_all_kept(self, storage: StorageBackend) -> None:
         await storage.put(new("a"))
         writes = [[write(f"task {number}", index) for index in range(3)] for number in range(8)]
