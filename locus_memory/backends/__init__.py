@@ -10,6 +10,7 @@ from locus_memory.backends.memory import MemoryBackend, MemoryCheckpointer
 from locus_memory.backends.oci_bucket import OCIBucketBackend, oci_bucket_checkpointer
 from locus_memory.backends.opensearch import OpenSearchBackend, opensearch_checkpointer
 from locus_memory.backends.oracle import OracleBackend, oracle_checkpointer
+from locus_memory.backends.oracle_saver import OracleCheckpointSaver
 from locus_memory.backends.postgresql import PostgreSQLBackend, postgresql_checkpointer
 from locus_memory.backends.redis import RedisBackend, redis_checkpointer
 
@@ -23,6 +24,7 @@ __all__ = [
     "OCIBucketBackend",
     "OpenSearchBackend",
     "OracleBackend",
+    "OracleCheckpointSaver",
     "PostgreSQLBackend",
     "RedisBackend",
     "StorageBackendAdapter",

@@ -159,7 +159,7 @@ async def test_of_a_task_that_runs_twice_at_once_all_writes_come_from_one_run(or
 
 async def test_writes_and_deletions_of_a_thread_may_meet(oracle: OracleBackend, oracle_store: OracleStore) -> None:
     async def go_on(number: int) -> None:
-        await oracle.put(new(f"c{number}", thread_id="t", **{f"p{number}": b"1"}))
+        await oracle.put(with_parts(new(f"c{number}"), {f"p{number}": b"1"}))
         await oracle.put_writes("t", f"c{number}", [write("task", 0)])
 
     await asyncio.gather(*(each for n in range(8) for each in (go_on(n), oracle.delete_thread("t"))))

@@ -75,9 +75,9 @@ class EmulatedOracle:
         self.database.execute(sql.SQL("CREATE EXTENSION vector"))
         self._user, self._password = self.create_user()
 
-    def create_user(self) -> tuple[str, str]:
-        """Create a login that owns a schema of its name; return name and password."""
-        name, password = f"user_{secrets.token_hex(4)}", secrets.token_urlsafe(12)
+    def create_user(self, name: str | None = None) -> tuple[str, str]:
+        """Create a login that owns a schema of its name, by default a new one; return name and password."""
+        name, password = name or f"user_{secrets.token_hex(4)}", secrets.token_urlsafe(12)
         self.database.server.create_role(name, password, "LOGIN")
         schema = sql.Identifier(name.upper())
         self.database.execute(sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(schema, sql.Identifier(name)))
