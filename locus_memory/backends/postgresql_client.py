@@ -90,7 +90,8 @@ class Client:
 
     async def transaction(self, steps: Iterable[tuple[str, Mapping[str, Any]]]) -> list[int]:
         """Run statements in one transaction and one round trip; return how many rows each touched."""
-        async with self._connection.pipeline(), self._connection.transaction():
+        # What a pipeline sends before it waits is one transaction by itself; BEGIN and COMMIT would be waited for.
+        async with self._connection.pipeline():
             cursors = [await self._connection.execute(self._statements[name], parameters) for name, parameters in steps]
         return [cursor.rowcount for cursor in cursors]
 

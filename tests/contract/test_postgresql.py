@@ -7,7 +7,9 @@ import pytest
 from psycopg import sql
 
 from locus_memory.backends import postgresql_checkpointer
+from locus_memory.backends.postgresql_client import Clients, parse_dsn
 from locus_memory.checkpointer import BaseCheckpointer, CheckpointerCapabilities
+from locus_memory.errors import CheckpointError
 from locus_memory.testing import StorageBackendContract
 from locus_memory.testing.base import Reopen
 from locus_memory.testing.history import HistoryTests
@@ -75,3 +77,18 @@ def _temporary_database(server: PostgreSQLServer) -> Iterator[Database]:
     database = server.create_database(f"test_{secrets.token_hex(6)}")
     yield database
     database.drop()
+
+
+async def test_statements_sent_at_once_are_one_transaction(postgresql_database: Database) -> None:
+    clients = Clients(parse_dsn(postgresql_database.dsn()))
+    key = {"thread_id": "t", "namespace": "", "checkpoint_id": "c", "task_ids": ["a"], "task_paths": [""]}
+    write = key | {"indexes": [0], "channels": ["x"], "payloads": [b"1"]}
+    async with clients.client() as client:
+        with pytest.raises(CheckpointError):
+            async with clients.client() as other:
+                # The second one fails: it is no query.
+                await other.transaction([("put_first_writes", write), ("search", {"query": "'", "limit": 1})])
+        assert await client.fetch("get_writes", key) == []
+        await client.transaction([("put_first_writes", write)])
+        assert len(await client.fetch("get_writes", key)) == 1
+    await clients.close()

@@ -87,7 +87,7 @@ CALLS: dict[str, Callable[[BaseStore], Awaitable[Any]]] = {
 }
 
 # Where it is not one. A batch is a transaction in a pipeline, with one statement for each item: four whatever its size.
-POSTGRESQL = {"put_batch": 4}
+POSTGRESQL: dict[str, int] = {}
 # On Redis the best of a search are fetched when their embeddings were compared, and namespaces
 # are listed until there are no more.
 REDIS = {"search_by_embedding": 2, "list_namespaces": 2}
