@@ -75,6 +75,7 @@ _PASSING: Final = frozenset(
         "ORA-01654",
         "ORA-01658",
         "ORA-01691",
+        "ORA-02292",  # a child row that came while its thread was deleted
         "ORA-02264",  # name of a constraint in use: another session creates the same table just now
         "ORA-02391",  # SESSIONS_PER_USER
         "ORA-02396",  # idle too long

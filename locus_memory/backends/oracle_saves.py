@@ -44,14 +44,24 @@ async def write(client: Client, checkpoint: NewCheckpoint, key: dict[str, Any]) 
     }
     # Queries cover the empty namespace only.
     fields = [] if checkpoint.namespace else [key | {"field_hash": each} for each in field_hashes(checkpoint.metadata)]
-    if names:
+    if not names:
+        await _put(client, key, row, commit=not fields)
+    else:
         await keep_parts(client, checkpoint, key["thread_key"])
-    if not await client.execute_unless_present("insert_checkpoint", row, commit=not (fields or names)):
-        await client.execute("forget_fields", key)
-        if names:
-            await client.execute("forget_needs", key)
-        await client.execute("replace_checkpoint", row, commit=not (fields or names))
-    if names:
-        await need_parts(client, checkpoint, key, commit=not fields)
+        replaced = await _put(client, key, row, commit=False)
+        await need_parts(client, checkpoint, key, commit=not (fields or replaced))
+        if replaced:
+            await client.execute("delete_unused_parts", {"thread_key": key["thread_key"]}, commit=not fields)
     if fields:
         await client.execute_many("index_field", fields, commit=True)
+
+
+async def _put(client: Client, key: dict[str, Any], row: dict[str, Any], *, commit: bool) -> bool:
+    """Insert the checkpoint's row, or replace it; tell whether one was there."""
+    if await client.execute_unless_present("insert_checkpoint", row, commit=commit):
+        return False
+    await client.execute("forget_fields", key)
+    if row["part_count"]:
+        await client.execute("forget_needs", key)
+    await client.execute("replace_checkpoint", row, commit=commit)
+    return True

@@ -60,6 +60,7 @@ _TEXTS: Final = {
             CASE WHEN EXISTS (SELECT 1 FROM {needs} n
                 WHERE n.thread_key = t.thread_key AND n.checkpoint_id = :checkpoint_id) THEN 1 ELSE 0 END,
             CASE WHEN EXISTS (SELECT 1 FROM {writes} w
+                JOIN {checkpoints} c ON c.thread_key = w.thread_key AND c.checkpoint_id = w.checkpoint_id
                 WHERE w.thread_key = t.thread_key AND w.checkpoint_id = :checkpoint_id) THEN 1 ELSE 0 END
         FROM {threads} t WHERE t.thread_key = :thread_key FOR UPDATE""",
     "delete_checkpoint": """DELETE FROM {checkpoints} c

@@ -23,8 +23,8 @@ from tests.servers.oracle import EmulatedOracle, OracleStore, RealOracle
 IDS = [f"checkpoint {number}" for number in range(6)]
 PARTS = [f"part {number}" for number in range(8)]
 ROWS = " UNION ALL ".join(
-    f"SELECT COUNT(*) FROM <t>{table} r"
-    for table in ("_threads", "", "_metadata", "_parts", "_needs", "_pending")  # noqa: S608 - constants
+    f"SELECT COUNT(*) FROM <t>{table} r"  # noqa: S608 - constants
+    for table in ("_threads", "", "_metadata", "_parts", "_needs", "_pending")
 )
 
 
@@ -99,6 +99,23 @@ async def test_a_checkpoint_saved_again_without_parts_has_none(
     await oracle.put(new("b"))
     await oracle.delete_checkpoint("t", "a")
     assert await run(oracle_store, "SELECT COUNT(*) FROM <t>_parts") == [(0,)]
+
+
+async def test_a_checkpoint_saved_again_with_other_parts_leaves_none_of_the_old_ones(oracle: OracleBackend) -> None:
+    await oracle.put(new("a", x=b"1", y=b"2"))
+    await oracle.put(new("b", "y"))
+    await oracle.put(new("a", z=b"3"))
+    with pytest.raises(MissingPartsError):
+        await oracle.put(new("c", "x"))
+    await oracle.put(new("c", "y", "z"))
+    assert [each.parts for each in await oracle.get_complete("t")] == [{"y": b"2", "z": b"3"}]
+
+
+async def test_deleting_what_is_not_there_leaves_the_writes_that_wait_for_it(oracle: OracleBackend) -> None:
+    await oracle.put_writes("t", "a", [write("task", 0)])
+    await oracle.put(new("b"))
+    assert not await oracle.delete_checkpoint("t", "a")
+    assert await oracle.get_writes("t", "a") == [write("task", 0)]
 
 
 async def test_a_save_with_parts_done_again_changes_nothing(oracle: OracleBackend) -> None:
@@ -205,6 +222,7 @@ def _calls(oracle: OracleBackend) -> dict[str, tuple[int, Callable[[], Awaitable
         "save with a part": (4, lambda: oracle.put(replace(new("new", z=b"3"), metadata={}))),
         "save that shares a part": (3, lambda: oracle.put(replace(new("new", "x"), metadata={}))),
         "save with a part and metadata": (5, lambda: oracle.put(new("new", z=b"3"))),
+        "save with a part of an id that exists": (8, lambda: oracle.put(replace(new("c1", z=b"3"), metadata={}))),
         "load complete": (2, lambda: oracle.get_complete("t")),
         "load of 3 complete": (2, lambda: oracle.get_complete("t", ["c0", "c1", "c2"])),
         "load of nothing": (1, lambda: oracle.get_complete("none")),

@@ -170,6 +170,7 @@ SELECT t.latest_checkpoint,
             CASE WHEN EXISTS (SELECT 1 FROM "AGENTS"."LOCUS_CHECKPOINTS_NEEDS" n
                 WHERE n.thread_key = t.thread_key AND n.checkpoint_id = :checkpoint_id) THEN 1 ELSE 0 END,
             CASE WHEN EXISTS (SELECT 1 FROM "AGENTS"."LOCUS_WRITES" w
+                JOIN "AGENTS"."LOCUS_CHECKPOINTS" c ON c.thread_key = w.thread_key AND c.checkpoint_id = w.checkpoint_id
                 WHERE w.thread_key = t.thread_key AND w.checkpoint_id = :checkpoint_id) THEN 1 ELSE 0 END
         FROM "AGENTS"."LOCUS_CHECKPOINTS_THREADS" t WHERE t.thread_key = :thread_key FOR UPDATE
 

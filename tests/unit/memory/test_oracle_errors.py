@@ -32,7 +32,7 @@ def made(code: int) -> Exception:
         # Failovers, restarts, full disks, locks: they may pass by themselves.
         ((3113, 3114, 3135, 28, 1012, 1089, 12537, 12570), BackendUnavailableError),
         ((1033, 1034, 1090, 12514, 12571, 16000, 16456), BackendUnavailableError),
-        ((54, 60, 604, 2264, 4021, 14411, 8177, 1555), BackendUnavailableError),
+        ((54, 60, 604, 2264, 2292, 4021, 14411, 8177, 1555), BackendUnavailableError),
         ((1653, 1654, 1691, 1536, 257, 18, 20, 2391, 4031), BackendUnavailableError),
     ],
 )
