@@ -32,7 +32,15 @@ TESTS = {
     "prune": 8,
 }
 
-KEEPING_HISTORY = ["file", "postgresql", "redis", "redis_sentinels", "redis_cluster", "opensearch"]
+KEEPING_HISTORY = [
+    "file",
+    "postgresql",
+    "oracle",
+    "redis",
+    "redis_sentinels",
+    "redis_cluster",
+    "opensearch",
+]
 
 
 async def _passes_all_tests(checkpointer: StorageBackendAdapter) -> None:
