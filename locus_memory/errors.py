@@ -54,6 +54,12 @@ class InvalidArgumentError(CheckpointError, ValueError):
     """An argument is outside its documented bounds; nothing was done."""
 
 
+class MemoryModelError(CheckpointError):
+    """A language model, or what embeds for it, failed or gave no valid answer; what is stored is as it was."""
+
+    retryable = True
+
+
 class SchemaError(CheckpointError):
     """The backend lacks the tables, or has them in a version that this library does not know."""
 
@@ -63,7 +69,8 @@ class CapabilityNotSupportedError(CheckpointError, NotImplementedError):
 
     def __init__(self, backend: str, capability: str, face: str = "checkpointer") -> None:
         self.capability = capability
-        super().__init__(f"{backend} has no capability {capability!r}; test `{face}.capabilities.{capability}` first")
+        hint = f"; test `{face}.capabilities.{capability}` first" if face else ""
+        super().__init__(f"{backend} has no capability {capability!r}{hint}")
 
 
 class MissingDriverError(CheckpointError, ImportError):

@@ -179,6 +179,11 @@ class StorageBackend(ABC):
     async def delete_thread(self, thread_id: str) -> bool:
         """Delete a thread with all its namespaces, leaving nothing of it; tell whether it was there."""
 
+    @property
+    def keeps_history(self) -> bool:
+        """Whether it has `get_complete`, `put_writes` and `get_writes`, and keeps `NewCheckpoint.parts`."""
+        return type(self).get_complete is not StorageBackend.get_complete
+
     async def get_complete(
         self, thread_id: str, checkpoint_ids: Sequence[str] | None = None, *, namespace: str = ""
     ) -> list[StoredCheckpoint]:

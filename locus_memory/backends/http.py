@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -13,9 +13,17 @@ from locus_memory.adapter import AdapterOptions, StorageBackendAdapter
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
 from locus_memory.connection import HTTPConnection
 from locus_memory.drivers import require
-from locus_memory.errors import BindingError, CapabilityNotSupportedError
-from locus_memory.storage import CheckpointSummary, NewCheckpoint, SearchHit, StorageBackend, StoredCheckpoint
+from locus_memory.errors import BindingError
+from locus_memory.storage import (
+    CheckpointSummary,
+    NewCheckpoint,
+    PendingWrite,
+    SearchHit,
+    StorageBackend,
+    StoredCheckpoint,
+)
 from locus_memory.urls import parse_url
+from locus_memory.wire import HISTORY, TRANSFERS, lacking
 
 if TYPE_CHECKING:
     from locus_memory.backends.http_client import Auth, Client
@@ -65,8 +73,10 @@ class HTTPBackend(StorageBackend):
     async def put(
         self, checkpoint: NewCheckpoint, *, expected_checkpoint_id: str | Unchecked | None = UNCHECKED
     ) -> None:
-        if checkpoint.part_names or checkpoint.created_at is not None:
-            raise NotImplementedError
+        if checkpoint.part_names:
+            await self._operations(HISTORY)
+        if checkpoint.created_at is not None:
+            await self._operations(TRANSFERS)
         await (await self._service()).speaks.put(checkpoint, expected_checkpoint_id)
 
     async def get(
@@ -87,6 +97,33 @@ class HTTPBackend(StorageBackend):
 
     async def delete_thread(self, thread_id: str) -> bool:
         return await (await self._service()).speaks.delete_thread(thread_id)
+
+    @property
+    def keeps_history(self) -> bool:
+        return HISTORY in self._known_service().extras
+
+    async def get_complete(
+        self, thread_id: str, checkpoint_ids: Sequence[str] | None = None, *, namespace: str = ""
+    ) -> list[StoredCheckpoint]:
+        return await (await self._operations(HISTORY)).get_complete(thread_id, checkpoint_ids, namespace)
+
+    async def put_writes(
+        self, thread_id: str, checkpoint_id: str, writes: Sequence[PendingWrite], *, namespace: str = ""
+    ) -> None:
+        await (await self._operations(HISTORY)).put_writes(thread_id, checkpoint_id, writes, namespace)
+
+    async def get_writes(self, thread_id: str, checkpoint_id: str, *, namespace: str = "") -> list[PendingWrite]:
+        return await (await self._operations(HISTORY)).get_writes(thread_id, checkpoint_id, namespace)
+
+    @property
+    def transfers(self) -> bool:
+        return TRANSFERS in self._known_service().extras
+
+    async def list_threads_after(self, thread_id: str | None, limit: int) -> list[str]:
+        return await (await self._operations(TRANSFERS)).list_threads_after(thread_id, limit)
+
+    async def list_namespaces(self, thread_id: str) -> list[str]:
+        return await (await self._operations(TRANSFERS)).list_namespaces(thread_id)
 
     async def copy_thread(self, source_thread_id: str, dest_thread_id: str) -> bool:
         return await (await self._operations("branching")).copy_thread(source_thread_id, dest_thread_id)
@@ -121,10 +158,11 @@ class HTTPBackend(StorageBackend):
         return f"HTTPBackend({self._client.connection.base_url!r})"
 
     async def _operations(self, capability: str) -> Operations:
-        operations = (await self._service()).operations
-        if operations is None:
-            raise CapabilityNotSupportedError(self._client.where, capability)
-        return operations
+        service = await self._service()
+        # What else it does not have, it says itself, by the same error.
+        if service.operations is None or (capability in (HISTORY, TRANSFERS) and capability not in service.extras):
+            raise lacking(self._client.where, capability)
+        return service.operations
 
     async def _service(self) -> Service:
         learnt_at = self._moment()

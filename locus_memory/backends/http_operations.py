@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -13,16 +13,21 @@ from pydantic import JsonValue
 from locus_memory.backends.http_client import Body, Client, json_of
 from locus_memory.checkpointer import UNCHECKED, Unchecked
 from locus_memory.errors import BackendUnavailableError, InvalidArgumentError, StateTooLargeError
-from locus_memory.storage import CheckpointSummary, NewCheckpoint, SearchHit, StoredCheckpoint
+from locus_memory.storage import CheckpointSummary, NewCheckpoint, PendingWrite, SearchHit, StoredCheckpoint
 from locus_memory.wire import (
     FRAME_TYPE,
     MAX_LIMIT,
     NOT_FOUND,
     OPERATIONS,
     PROBLEM_TYPE,
+    Pieces,
+    complete_from_frame,
     frame,
+    parts_to_json,
     split_frame,
     summary_from_json,
+    writes_from_json,
+    writes_to_json,
 )
 
 T = TypeVar("T")
@@ -48,16 +53,15 @@ class Operations:
             "namespace": checkpoint.namespace,
             "parent_id": checkpoint.parent_id,
             "metadata": dict(checkpoint.metadata),
+            "searchable": checkpoint.text is not None,
         }
+        if checkpoint.part_names:
+            head |= {"part_names": checkpoint.part_names, "parts": parts_to_json(checkpoint.parts)}
+        if checkpoint.created_at is not None:
+            head["created_at"] = checkpoint.created_at.isoformat()
         if expected_checkpoint_id is not UNCHECKED:
             head["expected_checkpoint_id"] = expected_checkpoint_id
-        body = Body(frame(head), checkpoint.payload)
-        if body.size > self._max_body_bytes:
-            raise StateTooLargeError(
-                f"{self._client.where}: the checkpoint takes {body.size:,} bytes, "
-                f"over the server's limit of {self._max_body_bytes:,} (--max-body-bytes)"
-            )
-        self._succeeded(await self._client.request("POST", f"{OPERATIONS}/put", body, FRAME_TYPE))
+        await self._send_frame("put", head, *checkpoint.parts.values(), checkpoint.payload)
 
     async def get(self, thread_id: str, checkpoint_id: str | None, namespace: str) -> StoredCheckpoint | None:
         """See `StorageBackend`."""
@@ -66,10 +70,8 @@ class Operations:
             return None
 
         def read() -> StoredCheckpoint:
-            if response.headers.get("content-type") != FRAME_TYPE:
-                raise ValueError("it is no checkpoint")
-            head, payload = split_frame(response.content)
-            return StoredCheckpoint(summary_from_json(json.loads(head)), payload)
+            head, pieces = _opened(response)
+            return StoredCheckpoint(summary_from_json(head), pieces.rest())
 
         return self._read(response, read)
 
@@ -93,6 +95,43 @@ class Operations:
         """See `StorageBackend`."""
         return await self._call("delete_thread", {"thread_id": thread_id}, _flag("deleted"))
 
+    async def get_complete(
+        self, thread_id: str, checkpoint_ids: Sequence[str] | None, namespace: str
+    ) -> list[StoredCheckpoint]:
+        """See `StorageBackend`."""
+        ids = None if checkpoint_ids is None else list(checkpoint_ids)
+        arguments = {"thread_id": thread_id, "checkpoint_ids": ids, "namespace": namespace}
+        response = self._succeeded(await self._send("get_complete", arguments))
+        return self._read(response, lambda: complete_from_frame(*_opened(response)))
+
+    async def put_writes(
+        self, thread_id: str, checkpoint_id: str, writes: Sequence[PendingWrite], namespace: str
+    ) -> None:
+        """See `StorageBackend`."""
+        head = _address(thread_id, checkpoint_id, namespace) | {"writes": writes_to_json(writes)}
+        await self._send_frame("put_writes", head, *(write.payload for write in writes))
+
+    async def get_writes(self, thread_id: str, checkpoint_id: str, namespace: str) -> list[PendingWrite]:
+        """See `StorageBackend`."""
+        response = self._succeeded(await self._send("get_writes", _address(thread_id, checkpoint_id, namespace)))
+
+        def read() -> list[PendingWrite]:
+            head, pieces = _opened(response)
+            writes = writes_from_json(head["writes"], pieces)
+            pieces.end()
+            return writes
+
+        return self._read(response, read)
+
+    async def list_threads_after(self, thread_id: str | None, limit: int) -> list[str]:
+        """See `StorageBackend`."""
+        arguments = {"thread_id": thread_id, "limit": min(limit, MAX_LIMIT)}
+        return await self._call("list_threads_after", arguments, _texts("threads"))
+
+    async def list_namespaces(self, thread_id: str) -> list[str]:
+        """See `StorageBackend`."""
+        return await self._call("list_namespaces", {"thread_id": thread_id}, _texts("namespaces"))
+
     async def copy_thread(self, source_thread_id: str, dest_thread_id: str) -> bool:
         """See `StorageBackend`."""
         threads = {"source_thread_id": source_thread_id, "dest_thread_id": dest_thread_id}
@@ -101,7 +140,7 @@ class Operations:
     async def list_threads(self, limit: int, pattern: str) -> list[str]:
         """See `StorageBackend`."""
         arguments = {"limit": min(limit, MAX_LIMIT), "pattern": pattern}
-        return await self._call("list_threads", arguments, lambda answer: [str(each) for each in answer["threads"]])
+        return await self._call("list_threads", arguments, _texts("threads"))
 
     async def list_latest(self, limit: int) -> list[CheckpointSummary]:
         """See `StorageBackend`."""
@@ -123,6 +162,15 @@ class Operations:
     async def vacuum(self, before: datetime) -> int:
         """See `StorageBackend`."""
         return await self._call("vacuum", {"before": before.isoformat()}, lambda answer: int(answer["deleted"]))
+
+    async def _send_frame(self, operation: str, head: dict[str, Any], *payloads: bytes) -> None:
+        body = Body(frame(head), *payloads)
+        if body.size > self._max_body_bytes:
+            raise StateTooLargeError(
+                f"{self._client.where}: the request takes {body.size:,} bytes, "
+                f"over the server's limit of {self._max_body_bytes:,} (--max-body-bytes)"
+            )
+        self._succeeded(await self._client.request("POST", f"{OPERATIONS}/{operation}", body, FRAME_TYPE))
 
     async def _call(self, operation: str, arguments: Mapping[str, Any], read: Callable[[dict[str, Any]], T]) -> T:
         response = self._succeeded(await self._send(operation, arguments))
@@ -172,6 +220,17 @@ def _address(thread_id: str, checkpoint_id: str | None, namespace: str) -> dict[
 
 def _summaries(answer: dict[str, Any]) -> list[CheckpointSummary]:
     return [summary_from_json(each) for each in answer["checkpoints"]]
+
+
+def _texts(member: str) -> Callable[[dict[str, Any]], list[str]]:
+    return lambda answer: [str(each) for each in answer[member]]
+
+
+def _opened(response: httpx.Response) -> tuple[dict[str, Any], Pieces]:
+    if response.headers.get("content-type") != FRAME_TYPE:
+        raise ValueError("it is no frame")
+    head, rest = split_frame(response.content, len(response.content))
+    return json.loads(head), Pieces(rest)
 
 
 def _flag(member: str) -> Callable[[dict[str, Any]], bool]:

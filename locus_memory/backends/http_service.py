@@ -11,7 +11,7 @@ from locus_memory.backends.http_client import Client, json_of
 from locus_memory.backends.http_operations import Operations
 from locus_memory.checkpointer import CheckpointerCapabilities
 from locus_memory.errors import BackendUnavailableError, BindingError
-from locus_memory.wire import PROTOCOL
+from locus_memory.wire import HISTORY, PROTOCOL, TRANSFERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,14 @@ class Service:
     Attributes:
         capabilities: As it declares them.
         deletes_single_checkpoints: As it declares it.
+        extras: Of `HISTORY` and `TRANSFERS` of `locus_memory.wire`, those that it has.
         speaks: How it is spoken to.
         learnt_at: When this was learnt: at which version of the connection, after how many failures.
     """
 
     capabilities: CheckpointerCapabilities
     deletes_single_checkpoints: bool
+    extras: frozenset[str]
     speaks: Operations | BasicRoutes
     learnt_at: tuple[int, int]
 
@@ -59,12 +61,13 @@ def described(
     """
     if health is not None:
         _require_basic_service(client, health, known, learnt_at)
-        return Service(CheckpointerCapabilities(), True, BasicRoutes(client), learnt_at)
+        return Service(CheckpointerCapabilities(), True, frozenset(), BasicRoutes(client), learnt_at)
     if not answer.is_success:
         raise client.error(answer)
     try:
         said = json_of(answer, client.where)
         protocols, declared = list(said["protocols"]), dict(said["capabilities"])
+        extras = frozenset(name for name in (HISTORY, TRANSFERS) if said.get(name) is True)
         deletes, limit = bool(said["deletes_single_checkpoints"]), int(said["limits"]["max_body_bytes"])
     except (KeyError, TypeError, ValueError) as error:
         raise BackendUnavailableError(
@@ -73,7 +76,7 @@ def described(
     if PROTOCOL not in protocols:
         raise BindingError(f"{client.where}: speaks versions {protocols} of the protocol, this locus-memory {PROTOCOL}")
     capabilities = {field.name: declared.get(field.name) is True for field in fields(CheckpointerCapabilities)}
-    return Service(CheckpointerCapabilities(**capabilities), deletes, Operations(client, limit), learnt_at)
+    return Service(CheckpointerCapabilities(**capabilities), deletes, extras, Operations(client, limit), learnt_at)
 
 
 def _require_basic_service(

@@ -15,7 +15,7 @@ from itertools import zip_longest
 
 from locus_memory.codec import StateCodec
 from locus_memory.commands.running import Calls
-from locus_memory.commands.transfer_readers import Outline, Reader, StoreReader, keeps_history
+from locus_memory.commands.transfer_readers import Outline, Reader, StoreReader
 from locus_memory.commands.transfer_records import Fingerprint, digest, identity
 from locus_memory.envelope import is_encrypted
 from locus_memory.errors import (
@@ -118,7 +118,7 @@ class Transfer:
     async def _put_writes(self, stored: StoredCheckpoint) -> None:
         """Write what tasks have written: before the checkpoint, so that nothing is missing where that is found."""
         summary = stored.summary
-        if (stored.parts or stored.writes) and not keeps_history(self._destination.storage):
+        if (stored.parts or stored.writes) and not self._destination.storage.keeps_history:
             raise InvalidArgumentError(
                 f"{self._destination.storage!r} has no versioned history: thread {summary.thread_id!r} needs it"
             )

@@ -98,15 +98,10 @@ async def complete(
     storage: StorageBackend, thread_id: str, checkpoint_ids: Sequence[str], namespace: str
 ) -> list[StoredCheckpoint]:
     """Return checkpoints with all that belongs to them."""
-    if keeps_history(storage):
+    if storage.keeps_history:
         return await storage.get_complete(thread_id, checkpoint_ids, namespace=namespace)
     found = [await storage.get(thread_id, checkpoint_id, namespace=namespace) for checkpoint_id in checkpoint_ids]
     return [stored for stored in found if stored is not None]
-
-
-def keeps_history(storage: StorageBackend) -> bool:
-    """Tell whether a backend has parts and pending writes; one that does not can hold none."""
-    return type(storage).get_complete is not StorageBackend.get_complete
 
 
 async def _page(storage: StorageBackend, after: str | None) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 
 from starlette.responses import Response, StreamingResponse
@@ -52,15 +52,21 @@ def summaries_answer(found: list[CheckpointSummary]) -> Response:
 
 def checkpoint_answer(stored: StoredCheckpoint) -> Response:
     """Write a checkpoint with its payload."""
-    head, payload = frame(summary_to_json(stored.summary)), stored.payload
-    headers = {"cache-control": "no-store", "content-length": str(len(head) + len(payload))}
-    if len(payload) <= _CHUNK_BYTES:
-        return Response(head + payload, headers=headers, media_type=FRAME_TYPE)
-    return StreamingResponse(_pieces(head, payload), headers=headers, media_type=FRAME_TYPE)
+    return frame_answer(summary_to_json(stored.summary), [stored.payload])
 
 
-async def _pieces(head: bytes, payload: bytes) -> AsyncIterator[bytes]:
-    yield head
-    view = memoryview(payload)
-    for start in range(0, len(view), _CHUNK_BYTES):
-        yield bytes(view[start : start + _CHUNK_BYTES])
+def frame_answer(head: dict[str, Any], payloads: Iterable[bytes]) -> Response:
+    """Write a frame."""
+    parts = [frame(head), *payloads]
+    size = sum(map(len, parts))
+    headers = {"cache-control": "no-store", "content-length": str(size)}
+    if size <= _CHUNK_BYTES:
+        return Response(b"".join(parts), headers=headers, media_type=FRAME_TYPE)
+    return StreamingResponse(_chunks(parts), headers=headers, media_type=FRAME_TYPE)
+
+
+async def _chunks(parts: list[bytes]) -> AsyncIterator[bytes]:
+    for part in parts:
+        view = memoryview(part)
+        for start in range(0, len(view), _CHUNK_BYTES):
+            yield bytes(view[start : start + _CHUNK_BYTES])

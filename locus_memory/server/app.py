@@ -16,14 +16,14 @@ from starlette.requests import Request
 from locus_memory._version import __version__
 from locus_memory.adapter import StorageBackendAdapter
 from locus_memory.errors import BackendUnavailableError, CheckpointError
-from locus_memory.server import basic, models, operations
+from locus_memory.server import basic, history, models, operations
 from locus_memory.server.answers import errors, json_answer
 from locus_memory.server.gate import Gate
 from locus_memory.server.operations import Store
 from locus_memory.server.settings import Limits
 from locus_memory.server.store import ServedStore
 from locus_memory.server.tokens import Tokens
-from locus_memory.wire import PROBLEM_TYPE, PROTOCOL, problem, problem_of
+from locus_memory.wire import HISTORY, PROBLEM_TYPE, PROTOCOL, TRANSFERS, problem, problem_of
 
 _RETRY_AFTER_SECONDS = "1"
 
@@ -47,8 +47,8 @@ def _routes() -> FastAPI:
     app = FastAPI(title="Locus Memory", version=__version__, docs_url=None, redoc_url=None)
     # For the OpenAPI document; the gate has judged the token before.
     bearer = [Security(HTTPBearer(auto_error=False, description="A token of the server's token file."))]
-    app.include_router(operations.router, dependencies=bearer)
-    app.include_router(basic.router, dependencies=bearer)
+    for routes in (operations.router, history.router, basic.router):
+        app.include_router(routes, dependencies=bearer)
     app.add_api_route(
         "/capabilities",
         _capabilities,
@@ -73,6 +73,8 @@ async def _capabilities(request: Request, store: Store) -> Response:
             "protocols": [PROTOCOL],
             "server": f"locus-memory/{__version__}",
             "capabilities": asdict(store.checkpointer.capabilities),
+            HISTORY: store.storage.keeps_history,
+            TRANSFERS: store.storage.transfers,
             "deletes_single_checkpoints": store.checkpointer.deletes_single_checkpoints,
             "limits": {"max_body_bytes": request.state.limits.max_body_bytes},
         }
@@ -125,7 +127,7 @@ def _problem_answer(data: dict[str, Any], **headers: str) -> Response:
 def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-        for model in (models.Problem, models.CheckpointHead):
+        for model in (models.Problem, models.CheckpointHead, models.WritesHead):
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             document["components"]["schemas"].update(schema.pop("$defs", {}))
             document["components"]["schemas"][model.__name__] = schema

@@ -27,6 +27,8 @@ def _text(value: object) -> object:
 Id = Annotated[str, Field(min_length=1, description="Any text of at most 1,024 bytes in UTF-8.")]
 Namespace = Annotated[str, Field(description="Sub-graph within the thread.")]
 Limit = Annotated[int, BeforeValidator(_whole), Field(strict=True, ge=1, le=MAX_LIMIT)]
+Size = Annotated[int, Field(strict=True, ge=0)]
+Time = Annotated[AwareDatetime, BeforeValidator(_text)]
 Metadata = Annotated[
     dict[str, JsonValue], Field(description="JSON object of at most 65,536 bytes and 64 levels of nesting.")
 ]
@@ -54,13 +56,49 @@ class ExactAddress(Arguments):
     namespace: Namespace = ""
 
 
+class Part(Arguments):
+    """Bytes that checkpoints of a thread and namespace share under a name."""
+
+    name: str
+    size: Size
+
+
+class Write(Arguments):
+    """A pending write; its payload follows the head."""
+
+    task_id: Id
+    index: Annotated[int, Field(strict=True, ge=-MAX_LIMIT, le=MAX_LIMIT)]
+    channel: str
+    task_path: str
+    size: Size
+
+
+class WritesHead(ExactAddress):
+    """What stands before the payloads of pending writes."""
+
+    writes: list[Write] = Field(min_length=1)
+
+
+class CompleteListing(Arguments):
+    """Checkpoints by their ids; the latest alone where they are null."""
+
+    thread_id: Id
+    checkpoint_ids: list[Id] | None = None
+    namespace: Namespace = ""
+
+
 class CheckpointHead(ExactAddress):
     """What stands before the payload in a frame that is written.
 
     `expected_checkpoint_id`, where it is there at all, makes it a compare-and-set; null means "no checkpoint yet".
+    The bytes of `parts`, those that are new, stand between head and payload; `part_names` names all that it needs.
     """
 
     parent_id: Id | None = None
+    searchable: bool = True
+    part_names: list[str] = Field(default_factory=list)
+    parts: list[Part] = Field(default_factory=list)
+    created_at: Time | None = None
     metadata: Metadata = Field(default_factory=dict)
     expected_checkpoint_id: Id | None = None
 
@@ -93,6 +131,13 @@ class ThreadListing(Arguments):
     pattern: str = "*"
 
 
+class ThreadPage(Arguments):
+    """The next thread ids in the order of their UTF-8 bytes, behind one; the first where that is null."""
+
+    thread_id: Id | None = None
+    limit: Limit
+
+
 class LatestListing(Arguments):
     """The latest checkpoint of each thread."""
 
@@ -117,7 +162,7 @@ class SearchQuery(Arguments):
 class Vacuum(Arguments):
     """Delete what was written before a time."""
 
-    before: Annotated[AwareDatetime, BeforeValidator(_text)]
+    before: Time
 
 
 class Summary(BaseModel):
@@ -155,6 +200,12 @@ class Threads(BaseModel):
     threads: list[str]
 
 
+class Namespaces(BaseModel):
+    """Namespaces."""
+
+    namespaces: list[str]
+
+
 class Deleted(BaseModel):
     """Whether there was something to delete."""
 
@@ -185,6 +236,8 @@ class Capabilities(BaseModel):
     protocols: list[int]
     server: str
     capabilities: dict[str, bool]
+    history: bool
+    transfers: bool
     deletes_single_checkpoints: bool
     limits: ServiceLimits
 

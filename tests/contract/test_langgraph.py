@@ -40,6 +40,8 @@ KEEPING_HISTORY = [
     "redis_sentinels",
     "redis_cluster",
     "opensearch",
+    "oci_bucket",
+    "http",
 ]
 
 

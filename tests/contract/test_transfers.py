@@ -7,7 +7,7 @@ import pytest
 from locus_memory.adapter import StorageBackendAdapter
 from locus_memory.commands.running import Calls
 from locus_memory.commands.transfer import OnConflict, Transfer, Verification, for_each_thread
-from locus_memory.commands.transfer_readers import StoreReader, keeps_history
+from locus_memory.commands.transfer_readers import StoreReader
 from locus_memory.errors import InvalidArgumentError
 from tests.commands.stores import contents, fill, opened
 
@@ -35,7 +35,7 @@ async def test_threads_come_back_as_they_were(store_url: str, tmp_path: Path) ->
             with pytest.raises(InvalidArgumentError, match="cannot be moved"):
                 StoreReader(Calls.on(store, 30))
             return
-        await fill(source, threads=4, history=keeps_history(store.storage))
+        await fill(source, threads=4, history=store.storage.keeps_history)
         there = await move(source, store)
         back = await move(store, destination)
         again = await move(source, store)

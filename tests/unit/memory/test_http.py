@@ -3,19 +3,22 @@
 import os
 from pathlib import Path
 
+import httpx
 import pytest
 
 from locus_memory import errors
 from locus_memory.backends.http import HTTPBackend
+from locus_memory.backends.http_client import Client
+from locus_memory.backends.http_service import described
 from locus_memory.connection import HTTPConnection
 from locus_memory.errors import BindingError, CapabilityNotSupportedError, CheckpointError, InvalidArgumentError
 from locus_memory.server.tokens import Tokens
-from locus_memory.wire import error_of, frame, problem_of, split_frame
+from locus_memory.wire import error_of, frame, lacking, problem_of, split_frame
 
 SAME = [
     *("BackendUnavailableError", "AuthenticationError", "CheckpointConflictError", "CorruptCheckpointError"),
     *("UnknownEncryptionKeyError", "StateTooLargeError", "InvalidStateError", "InvalidArgumentError", "SchemaError"),
-    *("BindingError", "CheckpointError"),
+    *("BindingError", "MissingPartsError", "CheckpointError"),
 ]
 
 
@@ -36,6 +39,20 @@ def test_a_missing_capability_keeps_its_name() -> None:
     again = error_of(problem_of(CapabilityNotSupportedError("Backend", "search")), "service")
     assert isinstance(again, CapabilityNotSupportedError)
     assert again.capability == "search"
+    assert str(again).endswith("test `checkpointer.capabilities.search` first")
+
+
+def test_what_is_no_capability_of_checkpointers_is_not_said_to_be_one() -> None:
+    again = error_of(problem_of(lacking("Backend", "history")), "service")
+    assert str(again) == "service has no capability 'history'"
+
+
+def test_a_service_that_says_nothing_of_history_has_none() -> None:
+    client = Client(HTTPConnection(type="http", base_url="http://localhost"), None)
+    said = {"protocols": [1], "capabilities": {}, "deletes_single_checkpoints": True, "limits": {"max_body_bytes": 9}}
+    assert described(client, httpx.Response(200, json=said), None, None, (0, 0)).extras == frozenset()
+    said |= {"history": True, "transfers": False}
+    assert described(client, httpx.Response(200, json=said), None, None, (0, 0)).extras == {"history"}
 
 
 def test_an_unknown_code_is_no_error_of_ours() -> None:
