@@ -9,6 +9,7 @@ from locus_memory.errors import (
     CheckpointError,
     InvalidArgumentError,
     InvalidStateError,
+    MemoryModelError,
     MissingDriverError,
 )
 
@@ -18,7 +19,7 @@ ALL = [each for each in vars(errors).values() if isinstance(each, type) and issu
 @pytest.mark.parametrize("error", ALL)
 def test_every_error_is_a_checkpoint_error_and_says_whether_to_retry(error: type[CheckpointError]) -> None:
     assert issubclass(error, CheckpointError)
-    assert error.retryable is (error is BackendUnavailableError)
+    assert error.retryable is (error in (BackendUnavailableError, MemoryModelError))
 
 
 def test_errors_are_what_python_programmers_expect_as_well() -> None:
