@@ -53,6 +53,12 @@ async def own(oracle_store: OracleStore) -> AsyncIterator[Own]:
     await connection.close()
 
 
+def values(cursor: Any, column: Any) -> Any:
+    """Ask for LOBs as values."""
+    kinds = {oracledb.DB_TYPE_CLOB: oracledb.DB_TYPE_LONG, oracledb.DB_TYPE_BLOB: oracledb.DB_TYPE_LONG_RAW}
+    return cursor.var(kinds[column.type_code], arraysize=cursor.arraysize) if column.type_code in kinds else None
+
+
 INSERT = "INSERT INTO <t> (id, label, note, data) VALUES (:id, :label, :note, :data)"
 
 
@@ -80,15 +86,42 @@ async def test_long_values_go_to_columns_and_not_into_expressions(own: Own) -> N
     assert await own.code(connection, merge, note="n" * 100_000) == "ORA-01461"
 
 
+async def test_long_values_go_to_columns_for_many_rows_at_once(own: Own) -> None:
+    connection = await own.connect()
+    rows = [{"id": n, "label": "x", "note": None, "data": bytes([n]) * size} for n, size in enumerate((1, 100_000, 3))]
+    await connection.cursor().executemany(INSERT.replace("<t>", own.name), rows)
+    connection.outputtypehandler = values
+    found = await own.rows(connection, "SELECT t.data FROM <t> t ORDER BY t.id")
+    assert found == [(row["data"],) for row in rows]
+
+
+async def test_a_union_all_has_lobs_and_nulls_that_are_lobs(own: Own) -> None:
+    connection = await own.connect()
+    await own.run(connection, INSERT, id=1, label="x", note="note", data=b"data")
+    connection.outputtypehandler = values
+    rows = await own.rows(
+        connection,
+        "SELECT 'A' AS kind, t.note, t.data, CAST(NULL AS TIMESTAMP(6)) FROM <t> t "
+        "UNION ALL SELECT 'B', TO_CLOB(NULL), TO_BLOB(NULL), SYS_EXTRACT_UTC(SYSTIMESTAMP) FROM <t> t",
+    )
+    assert sorted(row[:3] for row in rows) == [("A", "note", b"data"), ("B", None, None)]
+    assert {row[0] for row in rows if row[3] is None} == {"A"}
+
+
+async def test_a_row_is_locked_with_what_is_known_of_others(own: Own) -> None:
+    connection = await own.connect()
+    await own.run(connection, INSERT, id=1, label="x", note=None, data=None)
+    asked = "SELECT t.id, CASE WHEN EXISTS (SELECT 1 FROM <t> o WHERE o.id = :id) THEN 1 ELSE 0 END FROM <t> t"
+    assert await own.rows(connection, f"{asked} FOR UPDATE", id=1) == [(1, 1)]
+    assert await own.rows(connection, f"{asked} FOR UPDATE", id=2) == [(1, 0)]
+
+
 async def test_lobs_come_as_locators_unless_a_handler_asks_for_values(own: Own) -> None:
     connection = await own.connect()
     await own.run(connection, INSERT, id=1, label="x", note="note", data=b"data")
     [(note, data)] = await own.rows(connection, "SELECT t.note, t.data FROM <t> t")
     assert (await note.read(), await data.read()) == ("note", b"data")
-    kinds = {oracledb.DB_TYPE_CLOB: oracledb.DB_TYPE_LONG, oracledb.DB_TYPE_BLOB: oracledb.DB_TYPE_LONG_RAW}
-    connection.outputtypehandler = lambda cursor, column: (
-        cursor.var(kinds[column.type_code], arraysize=cursor.arraysize) if column.type_code in kinds else None
-    )
+    connection.outputtypehandler = values
     assert await own.rows(connection, "SELECT t.note, t.data FROM <t> t") == [("note", b"data")]
 
 
