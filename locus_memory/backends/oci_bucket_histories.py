@@ -140,7 +140,7 @@ class History:
     async def fold(self) -> None:
         """Move the oldest of an overlong tail to pages."""
         tail, pages = list(self.head.tail), []
-        while len(tail) > TAIL - PAGE_ENTRIES:
+        while len(tail) > TAIL:
             pages.append(await self._write(tail[:PAGE_ENTRIES]))
             tail = tail[PAGE_ENTRIES:]
         self.head = replace(self.head, tail=tuple(tail), pages=(*self.head.pages, *pages))

@@ -124,15 +124,21 @@ class ConcurrencyTests(ContractFixtures):
     async def test_compare_and_set_holds_between_processes(
         self, checkpointer: BaseCheckpointer, reopen: Reopen
     ) -> None:
+        latest = await checkpointer.save({"n": 0}, THREAD, "start")
         async with reopen() as other:
-            await checkpointer.save({"n": 0}, THREAD, "start")
-            outcomes = await asyncio.gather(
-                *(
-                    replica.save({"n": number}, THREAD, f"w{number}", expected_checkpoint_id="start")
-                    for number in range(4)
-                    for replica in (checkpointer, other)
-                ),
-                return_exceptions=True,
-            )
-        assert sum(isinstance(outcome, str) for outcome in outcomes) == 1, outcomes
-        assert sum(isinstance(outcome, CheckpointConflictError) for outcome in outcomes) == 7, outcomes
+            for turn in range(3):
+                for replica in (checkpointer, other):
+                    # Whoever remembers what it has read now remembers the same as the other.
+                    assert await replica.load(THREAD) == {"n": turn}
+                outcomes = await asyncio.gather(
+                    *(
+                        replica.save({"n": turn + 1}, THREAD, f"{turn}{name}{number}", expected_checkpoint_id=latest)
+                        for number in range(4)
+                        for name, replica in (("a", checkpointer), ("b", other))
+                    ),
+                    return_exceptions=True,
+                )
+                winners = [outcome for outcome in outcomes if isinstance(outcome, str)]
+                losers = [outcome for outcome in outcomes if isinstance(outcome, CheckpointConflictError)]
+                assert (len(winners), len(losers)) == (1, 7), outcomes
+                latest = winners[0]
