@@ -229,3 +229,31 @@ async def test_scopes_are_apart(store: PortStore) -> None:
     assert await manager.memories() == []
     with manager.scoped(("users", "u43")):
         assert len(await manager.memories()) == 2
+
+
+async def test_calls_of_the_store_are_few(store: PortStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def counted(name: str) -> Any:
+        call = getattr(store.backend, name)
+
+        async def count(*arguments: Any) -> Any:
+            calls.append(name)
+            return await call(*arguments)
+
+        return count
+
+    for name in ("get", "put", "delete", "search", "nearest"):
+        monkeypatch.setattr(store.backend, name, counted(name))
+    manager = manager_of(store)
+
+    async def calls_of(work: Any) -> list[str]:
+        calls.clear()
+        await work
+        return list(calls)
+
+    assert await calls_of(manager.remember(LISBON, thread_id="t1")) == ["get", "search", "put", "put"]
+    assert await calls_of(manager.remember(LISBON, thread_id="t1")) == ["get"]
+    assert await calls_of(manager.remember([*LISBON, user("Thanks")], thread_id="t1")) == ["get", "put"]
+    assert await calls_of(manager.remember([user("I go by train")], thread_id="t2")) == ["get", "search", "put", "put"]
+    assert await calls_of(manager.recall("tea")) == ["search"]

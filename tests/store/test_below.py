@@ -11,11 +11,13 @@ from locus_memory.binding import URLBinding
 from locus_memory.errors import CapabilityNotSupportedError
 from locus_memory.opening import open_store
 from locus_memory.store import Namespace
+from locus_memory.store_backends import RedisStore
 from locus_memory.store_face import PortStore
 from locus_memory.store_port import StoredItem
 from locus_memory.vectors import Vector, unit_vector
 from tests.servers.oracle import OracleStore
 from tests.servers.postgresql import Database
+from tests.servers.redis import RedisServer
 from tests.servers.redis_cluster import RedisCluster
 
 BACKENDS = ["memory", "postgresql", "pgvector", "redis", "redis_cluster", "oracle"]
@@ -141,3 +143,15 @@ async def test_what_was_written_since_or_does_not_expire_is_not_touched(store: P
     assert {item.key: item for item in await store.backend.newest_below((), 10)} == before
     assert before.keys() == {"rewritten", "lasting", "never"}
     assert before["lasting"].expires_at is None
+
+
+async def test_on_redis_the_keys_of_a_namespace_live_as_long_as_a_touched_item(
+    redis_server: RedisServer, redis_prefix: str
+) -> None:
+    async with RedisStore(url=redis_server.url(), key_prefix=redis_prefix) as store:
+        await put(store, ("a",), "k", ttl=5)
+        [item] = await store.backend.newest_below((), 10)
+        await store.backend.touch([(item, 1000.0)])
+    remaining = [left for key, left in redis_server.expiries(redis_prefix).items() if not key.endswith("i:s:all")]
+    assert remaining
+    assert all(900 < left <= 1001 for left in remaining)

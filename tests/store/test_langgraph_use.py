@@ -158,6 +158,10 @@ async def test_batches_are_few_calls(postgresql_database: Any, monkeypatch: pyte
         await store.asearch((), limit=10, filter={"text": "tea"})
         await store.alist_namespaces(prefix=("memories",))
         assert counting.calls == ["get", "nearest_below", "newest_below", "list_namespaces"]
+        await store.abatch([PutOp(USER, f"plain {number}", {"text": "tea"}, index=False) for number in range(10)])
+        counting.calls.clear()
+        assert len(await store.asearch(USER, query="tea", limit=60)) == 60
+        assert counting.calls == ["nearest_below", "newest_below"]
 
 
 async def test_fifty_gets_are_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
