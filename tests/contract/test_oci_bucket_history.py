@@ -195,9 +195,12 @@ async def test_vacuum_keeps_writes_that_wait_for_their_checkpoint_until_they_are
     for thread_id in ("t", "none", long):
         assert await one.get_writes(thread_id, "waiting") == [write("task", 0)]
     await one.put(new("b"))
+    bucket.server.admin("PUT", "settings", {"clock_ahead_seconds": 0})
+    await one.put_writes("none", "waiting", [write("young", 0)])
     assert await one.vacuum(now - timedelta(minutes=5)) == 0
-    assert kinds(bucket) == "cc"
-    assert bucket.objects("threads/") == ["threads/t"]
+    assert await one.get_writes("none", "waiting") == [write("task", 0), write("young", 0)]
+    assert kinds(bucket) == "ccww"
+    assert bucket.objects("threads/") == ["threads/none", "threads/t"]
 
 
 async def test_a_part_is_stored_again_before_a_lifecycle_rule_could_delete_it(
