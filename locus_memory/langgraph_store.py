@@ -191,7 +191,7 @@ class LangGraphStore(BaseStore):
         if len(hits) < needed:
             # Then all items that have embeddings are in `scored`.
             places = {_place(hit) for hit in scored}
-            others = await _until_enough(newest, first + len(places), needed - len(hits), op, places)
+            others = await _until_enough(newest, first, needed - len(hits), op, places)
             hits += [hit for hit in others if _wanted(hit, op, places)]
         return hits[op.offset : needed]
 
