@@ -6,23 +6,44 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chaos.replicas import REPLICAS, ROUNDS, Outcome, run_replicas
+from tests.servers.checkpoint import CheckpointServer
 from tests.servers.oci import COMPARTMENT, ObjectStorageServer
 from tests.servers.opensearch import OpenSearchServer
 from tests.servers.oracle import EmulatedOracle, RealOracle, installed
 from tests.servers.postgresql import PostgreSQLServer
 from tests.servers.redis import RedisServer
 from tests.servers.redis_group import RedisGroup
+from tests.servers.report import ServerReport
 
 Served = (
-    PostgreSQLServer | RedisServer | RedisGroup | OpenSearchServer | ObjectStorageServer | EmulatedOracle | RealOracle
+    CheckpointServer
+    | PostgreSQLServer
+    | RedisServer
+    | RedisGroup
+    | OpenSearchServer
+    | ObjectStorageServer
+    | EmulatedOracle
+    | RealOracle
 )
+
+
+@pytest.fixture(scope="module")
+def checkpoint_server(
+    postgresql_server: PostgreSQLServer, tmp_path_factory: pytest.TempPathFactory, server_report: ServerReport
+) -> Iterator[CheckpointServer]:
+    """`locus-memory serve` in front of an empty database."""
+    database = postgresql_server.create_database(f"test_{secrets.token_hex(6)}")
+    with CheckpointServer(database.dsn(), directory=tmp_path_factory.mktemp("server")) as server:
+        server_report.started("checkpoint_server", server.product, server.version)
+        yield server
+    database.drop()
 
 
 @pytest.fixture(
     scope="module",
     params=[
         *("postgresql_server", "redis_server", "redis_cluster", "redis_sentinels", "opensearch_server", "oci_server"),
-        "oracle_database",
+        *("oracle_database", "checkpoint_server"),
     ],
 )
 def outcomes(request: pytest.FixtureRequest) -> Iterator[list[Outcome]]:
@@ -31,6 +52,8 @@ def outcomes(request: pytest.FixtureRequest) -> Iterator[list[Outcome]]:
     if isinstance(server, EmulatedOracle | RealOracle):
         with installed(server), server.store() as store:
             yield run_replicas(store.url())
+    elif isinstance(server, CheckpointServer):
+        yield run_replicas(server.url)
     elif isinstance(server, RedisServer | RedisGroup | OpenSearchServer):
         server.reset()
         yield run_replicas(server.url())

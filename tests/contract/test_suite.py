@@ -13,6 +13,16 @@ from locus_memory.checkpointer import CheckpointerCapabilities
 from locus_memory.testing import StorageBackendContract
 from locus_memory.testing.base import CAPABILITIES, required_tests
 from tests.contract.test_file import TestFileCheckpointer
+from tests.contract.test_http import (
+    TestFileOverHTTP,
+    TestHTTPCheckpointer,
+    TestMemoryOverHTTP,
+    TestOCIBucketOverHTTP,
+    TestOpenSearchOverHTTP,
+    TestOracleOverHTTP,
+    TestPostgreSQLOverHTTP,
+    TestRedisOverHTTP,
+)
 from tests.contract.test_memory import TestMemoryCheckpointer
 from tests.contract.test_oci_bucket import TestOCIBucketCheckpointer
 from tests.contract.test_opensearch import TestOpenSearchCheckpointer, TestOpenSearchCheckpointerOverTLS
@@ -27,6 +37,16 @@ from tests.contract.test_redis_modes import (
     TestRedisCheckpointerBelowSentinels,
     TestRedisCheckpointerOnCluster,
     TestRedisCheckpointerOnClusterWithTTL,
+)
+
+OVER_HTTP: tuple[type[StorageBackendContract], ...] = (
+    TestMemoryOverHTTP,
+    TestFileOverHTTP,
+    TestPostgreSQLOverHTTP,
+    TestRedisOverHTTP,
+    TestOpenSearchOverHTTP,
+    TestOCIBucketOverHTTP,
+    TestOracleOverHTTP,
 )
 
 SUITES: tuple[type[StorageBackendContract], ...] = (
@@ -44,6 +64,8 @@ SUITES: tuple[type[StorageBackendContract], ...] = (
     TestOpenSearchCheckpointerOverTLS,
     TestOCIBucketCheckpointer,
     TestOracleCheckpointer,
+    TestHTTPCheckpointer,
+    *OVER_HTTP,
 )
 # Imported to be looked at, not to be collected here again.
 for _suite in SUITES:
@@ -111,11 +133,12 @@ def test_a_backend_runs_the_whole_suite_but_for_capabilities_that_it_lacks(
 
 
 def test_capabilities_are_those_of_the_design() -> None:
-    declared = {suite.__name__: suite.capabilities for suite in SUITES}
+    declared = {suite.__name__: suite.capabilities for suite in SUITES if suite not in OVER_HTTP}
     everything = replace(ALL, ttl=False)
     assert declared == {
         "TestMemoryCheckpointer": replace(everything, persistent_checkpoint_ids=False),
         "TestFileCheckpointer": everything,
+        "TestHTTPCheckpointer": everything,
         "TestPostgreSQLCheckpointer": everything,
         "TestOpenSearchCheckpointer": everything,
         "TestOpenSearchCheckpointerOverTLS": everything,
@@ -129,6 +152,13 @@ def test_capabilities_are_those_of_the_design() -> None:
         "TestRedisCheckpointerOnClusterWithTTL": replace(everything, search=False, ttl=True),
         "TestOCIBucketCheckpointer": replace(everything, search=False, metadata_query=False),
     }
+
+
+def test_each_backend_runs_the_same_tests_through_the_server() -> None:
+    tests = {suite.__name__: {name for name in dir(suite) if callable(getattr(suite, name, None))} for suite in SUITES}
+    for suite in OVER_HTTP:
+        in_process = suite.__name__.replace("OverHTTP", "Checkpointer")
+        assert {name for name in tests[suite.__name__] ^ tests[in_process] if name.startswith("test_")} == set()
 
 
 def test_a_checkpointer_of_five_methods_passes_with_one_fixture(outcomes: dict[str, str]) -> None:
