@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from locus_memory.errors import InvalidArgumentError, MemoryModelError
-from locus_memory.memories import Memory, MemoryType, Source, memory_of, new_key, normalised, one_line
+from locus_memory.memories import Changes, Memory, MemoryType, Source, memory_of, new_key, normalised, one_line
 from locus_memory.memory_model import Delete, Fact, MemoryModel, Model, Update
 from locus_memory.memory_recall import by_words, with_block
 from locus_memory.store import BaseStore, Namespace
@@ -41,23 +41,6 @@ _RELATED_TO_EACH: Final = 5
 _REMEMBERED_MESSAGES: Final = 2000
 
 _SCOPE: ContextVar[tuple[object, Namespace] | None] = ContextVar("locus_memory_scope", default=None)
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What a conversation changed.
-
-    Attributes:
-        added: Memories that were not there before.
-        updated: Memories that say something else now; what they said is in their `history`.
-        retired: Memories that are no longer recalled.
-        skipped: New messages that were too many for one prompt, the oldest ones; nothing was drawn from them.
-    """
-
-    added: tuple[Memory, ...] = ()
-    updated: tuple[Memory, ...] = ()
-    retired: tuple[Memory, ...] = ()
-    skipped: int = 0
 
 
 @dataclass(slots=True)
@@ -278,6 +261,14 @@ class LLMMemoryManager:
                 await self.remember(state.messages, thread_id=thread_id, run_id=state.run_id)
         except Exception:  # noqa: BLE001 - as at its start
             _LOG.warning("a conversation was not remembered", exc_info=True)
+
+    async def drain(self) -> None:
+        """Release the store's connections of the running event loop; a later call reopens.
+
+        locus-sdk calls this where a loop ends: at the end of each `run_sync`, and by `Agent.drain_memory()`. Nothing is
+        remembered in the background, so that there is nothing to wait for.
+        """
+        await self.store.close()
 
     def __repr__(self) -> str:
         return f"LLMMemoryManager({self.store!r}, namespace_prefix={self.namespace_prefix!r})"

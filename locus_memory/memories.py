@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -101,6 +102,23 @@ class Memory(_Record):
                 "history": (*self.history, earlier)[-MAX_HISTORY:],
             }
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a conversation changed.
+
+    Attributes:
+        added: Memories that were not there before.
+        updated: Memories that say something else now; what they said is in their `history`.
+        retired: Memories that are no longer recalled.
+        skipped: New messages that were too many for one prompt, the oldest ones; nothing was drawn from them.
+    """
+
+    added: tuple[Memory, ...] = ()
+    updated: tuple[Memory, ...] = ()
+    retired: tuple[Memory, ...] = ()
+    skipped: int = 0
 
 
 def memory_of(item: StoreItem) -> Memory:

@@ -17,8 +17,10 @@ from locus_memory.backends import MemoryCheckpointer
 from locus_memory.manager import LLMMemoryManager
 from locus_memory.memory_recall import BLOCK_KEY, is_block
 from locus_memory.store import InMemoryStore
+from locus_memory.store_backends import PostgreSQLStore
 from locus_memory.utterances import utterances
 from tests.manager.models import Scripted, update_first, user
+from tests.servers.postgresql import Database
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -177,3 +179,16 @@ def test_the_commands_of_the_example(server: str, request: pytest.FixtureRequest
         "The user lives in Porto. (before: The user lives in Lisbon.)\nThe user prefers trains.\n",
         "forgot 2\n",
     ]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_memory_serves_one_event_loop_after_the_other(
+    postgresql_database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = LLMMemoryManager(PostgreSQLStore(dsn=postgresql_database.dsn()), Scripted())
+    conversation = Conversation(manager)
+    for number in range(3):
+        conversation.agent.run_sync(f"I like number {number}", thread_id=f"t{number}")
+    [block] = [message for message in conversation.shown[-1] if is_block(message)]
+    assert (block.content or "").count("I like number") == 2
+    assert caplog.text == ""
