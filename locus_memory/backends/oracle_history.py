@@ -77,8 +77,7 @@ _COMPLETE: Final = """SELECT 'C' AS kind, t.thread_id AS row_key, c.checkpoint_i
         FROM {threads} t JOIN {parts} p ON p.thread_key = t.thread_key
         WHERE t.thread_key = :thread_key AND EXISTS (
             SELECT 1 FROM {needs} n
-            JOIN {checkpoints} c ON c.thread_key = n.thread_key AND c.checkpoint_id = n.checkpoint_id
-            WHERE n.thread_key = p.thread_key AND n.part_key = p.part_key AND c.part_count > 0 AND {which})
+            WHERE n.thread_key = p.thread_key AND n.part_key = p.part_key AND {which_needs})
         UNION ALL SELECT 'W', w.place, c.checkpoint_id, TO_CLOB(NULL), c.created_at,
             t.namespace, c.parent_id, c.part_count, w.content
         FROM {threads} t JOIN {checkpoints} c ON c.thread_key = t.thread_key
@@ -98,8 +97,8 @@ _EXPECTED_ROWS: Final = 499
 def complete_text(fragments: Mapping[str, str], count: int) -> str:
     """Return the query for so many checkpoints, bound as `id_0`, `id_1`, ...; 0: for the latest."""
     places = ", ".join(f":id_{number}" for number in range(count))
-    which = f"c.checkpoint_id IN ({places})" if count else "c.checkpoint_id = t.latest_checkpoint"
-    return _COMPLETE.format(**fragments, which=which)
+    which = f"checkpoint_id IN ({places})" if count else "checkpoint_id = t.latest_checkpoint"
+    return _COMPLETE.format(**fragments, which=f"c.{which}", which_needs=f"n.{which}")
 
 
 async def keep_parts(client: Client, checkpoint: NewCheckpoint, thread_key: bytes) -> None:
@@ -186,8 +185,6 @@ async def _make_room(client: Client, places: Sequence[Mapping[str, Any]], thread
         if code_of(error) != NO_PARENT:
             raise
         await client.execute_unless_present("make_thread", thread)
-        return False
-    await client.rollback()
     return False
 
 

@@ -366,8 +366,7 @@ SELECT 'C' AS kind, t.thread_id AS row_key, c.checkpoint_id, c.metadata, c.creat
         FROM "AGENTS"."LOCUS_CHECKPOINTS_THREADS" t JOIN "AGENTS"."LOCUS_CHECKPOINTS_PARTS" p ON p.thread_key = t.thread_key
         WHERE t.thread_key = :thread_key AND EXISTS (
             SELECT 1 FROM "AGENTS"."LOCUS_CHECKPOINTS_NEEDS" n
-            JOIN "AGENTS"."LOCUS_CHECKPOINTS" c ON c.thread_key = n.thread_key AND c.checkpoint_id = n.checkpoint_id
-            WHERE n.thread_key = p.thread_key AND n.part_key = p.part_key AND c.part_count > 0 AND c.checkpoint_id = t.latest_checkpoint)
+            WHERE n.thread_key = p.thread_key AND n.part_key = p.part_key AND n.checkpoint_id = t.latest_checkpoint)
         UNION ALL SELECT 'W', w.place, c.checkpoint_id, TO_CLOB(NULL), c.created_at,
             t.namespace, c.parent_id, c.part_count, w.content
         FROM "AGENTS"."LOCUS_CHECKPOINTS_THREADS" t JOIN "AGENTS"."LOCUS_CHECKPOINTS" c ON c.thread_key = t.thread_key
@@ -389,8 +388,7 @@ SELECT 'C' AS kind, t.thread_id AS row_key, c.checkpoint_id, c.metadata, c.creat
         FROM "AGENTS"."LOCUS_CHECKPOINTS_THREADS" t JOIN "AGENTS"."LOCUS_CHECKPOINTS_PARTS" p ON p.thread_key = t.thread_key
         WHERE t.thread_key = :thread_key AND EXISTS (
             SELECT 1 FROM "AGENTS"."LOCUS_CHECKPOINTS_NEEDS" n
-            JOIN "AGENTS"."LOCUS_CHECKPOINTS" c ON c.thread_key = n.thread_key AND c.checkpoint_id = n.checkpoint_id
-            WHERE n.thread_key = p.thread_key AND n.part_key = p.part_key AND c.part_count > 0 AND c.checkpoint_id IN (:id_0, :id_1))
+            WHERE n.thread_key = p.thread_key AND n.part_key = p.part_key AND n.checkpoint_id IN (:id_0, :id_1))
         UNION ALL SELECT 'W', w.place, c.checkpoint_id, TO_CLOB(NULL), c.created_at,
             t.namespace, c.parent_id, c.part_count, w.content
         FROM "AGENTS"."LOCUS_CHECKPOINTS_THREADS" t JOIN "AGENTS"."LOCUS_CHECKPOINTS" c ON c.thread_key = t.thread_key
