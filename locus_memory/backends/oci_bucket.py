@@ -14,23 +14,23 @@ from pydantic import JsonValue, ValidationError
 from locus_memory.adapter import AdapterOptions, StorageBackendAdapter
 from locus_memory.backends.oci_bucket_client import ObjectStore
 from locus_memory.backends.oci_bucket_histories import History
-from locus_memory.backends.oci_bucket_layout import Layout, new_incarnation, new_payload, part_object
+from locus_memory.backends.oci_bucket_layout import Layout
 from locus_memory.backends.oci_bucket_listing import latest_of_threads, thread_ids, thread_ids_after
 from locus_memory.backends.oci_bucket_maintenance import copy, sweep
-from locus_memory.backends.oci_bucket_parts import read_parts, upload_parts
+from locus_memory.backends.oci_bucket_parts import read_parts
 from locus_memory.backends.oci_bucket_records import (
     Entry,
     Head,
     decode_header,
-    encode_header,
-    new_entry,
     split_payload,
 )
+from locus_memory.backends.oci_bucket_saving import save
 from locus_memory.backends.oci_bucket_threads import Changed, Threads, VanishedError
 from locus_memory.backends.oci_bucket_writes import Target, list_writes, put_writes, read_writes, version
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
 from locus_memory.connection import OCIBucketConnection, describe
-from locus_memory.errors import BindingError, CheckpointConflictError, MissingDriverError, MissingPartsError
+from locus_memory.diagnosis import Diagnosis
+from locus_memory.errors import BindingError, MissingDriverError
 from locus_memory.retry import RetryPolicy
 from locus_memory.storage import CheckpointSummary, NewCheckpoint, PendingWrite, StorageBackend, StoredCheckpoint
 
@@ -82,38 +82,9 @@ class OCIBucketStorage(StorageBackend):
     async def put(
         self, checkpoint: NewCheckpoint, *, expected_checkpoint_id: str | Unchecked | None = UNCHECKED
     ) -> None:
-        thread_id = checkpoint.thread_id
-        known = await self._threads.known(thread_id)
-        # Never the incarnation that was read: its data go when the thread is deleted meanwhile.
-        born = Head(thread_id, new_incarnation())
-        first = known.head or born
-        uploads = {first.incarnation: await self._upload(checkpoint, first)}
-
-        async def edit(head: Head | None) -> Changed[str | None]:
-            history = self._history(head or born)
-            there = await history.find(checkpoint.checkpoint_id, checkpoint.namespace)
-            if head is not None and there is not None and there.name in {each.name for each in uploads.values()}:
-                # A request that was sent twice on its way: the first was carried out, the answer is the second's.
-                return Changed(head, head.incarnation)
-            if expected_checkpoint_id is not UNCHECKED:
-                await _compare(history, checkpoint, expected_checkpoint_id)
-            own = history.head.incarnation
-            if own not in uploads:
-                # The thread was deleted and begun again meanwhile.
-                uploads[own] = await self._upload(checkpoint, history.head)
-            entry = await self._with_shared_parts(checkpoint, uploads[own], history)
-            await history.remove(checkpoint.checkpoint_id, checkpoint.namespace)
-            await history.append(entry)
-            await history.drop_parts()
-            return Changed(history.head, own)
-
-        used = None
-        try:
-            used = await self._threads.update(thread_id, edit, known)
-        except (CheckpointConflictError, MissingPartsError):
-            await self._discard(thread_id, uploads, used)
-            raise
-        await self._discard(thread_id, uploads, used)
+        age = self._max_age
+        shared_since = _FOREVER if age is None else datetime.now(UTC) - age / _SHARED_FRACTION
+        await save(self._threads, checkpoint, expected_checkpoint_id, self._history, shared_since)
 
     async def get(
         self, thread_id: str, checkpoint_id: str | None = None, *, namespace: str = ""
@@ -222,6 +193,11 @@ class OCIBucketStorage(StorageBackend):
     async def vacuum(self, before: datetime) -> int:
         return await sweep(self._threads, before)
 
+    async def diagnose(self) -> Diagnosis:
+        from locus_memory.backends.oci_bucket_diagnosis import diagnose
+
+        return await diagnose(self._store)
+
     @property
     def connection_version(self) -> int:
         return self._store.version
@@ -255,41 +231,6 @@ class OCIBucketStorage(StorageBackend):
     def _history(self, head: Head) -> History:
         return History(self._threads, head, self._since())
 
-    async def _upload(self, checkpoint: NewCheckpoint, head: Head) -> Entry:
-        header, name = encode_header(checkpoint), new_payload(head.incarnation, head.next_sequence)
-        entry = new_entry(checkpoint, name, len(header), checkpoint.created_at or datetime.now(UTC))
-        data = self._threads.layout.data_of(checkpoint.thread_id)
-        parts, _ = await asyncio.gather(
-            upload_parts(self._threads, checkpoint, head), self._store.put(data + name, [header, checkpoint.payload])
-        )
-        return replace(entry, parts=parts)
-
-    async def _with_shared_parts(self, checkpoint: NewCheckpoint, entry: Entry, history: History) -> Entry:
-        """Have an entry name the parts that are stored already, beside its new ones.
-
-        Raises:
-            MissingPartsError: One is not there, or would expire before the checkpoint does.
-        """
-        names = {name for name in checkpoint.part_names if name not in checkpoint.parts}
-        if not names:
-            return entry
-        age = self._max_age
-        shared = _FOREVER if age is None else datetime.now(UTC) - age / _SHARED_FRACTION
-        found = await history.parts(checkpoint.namespace, names, shared)
-        if missing := names - found.keys():
-            raise MissingPartsError(
-                f"thread {checkpoint.thread_id!r}, checkpoint {checkpoint.checkpoint_id!r}: part {min(missing)!r} that "
-                "it needs is not there any more"
-            )
-        return replace(entry, parts=(*entry.parts, *found.values()))
-
-    async def _discard(self, thread_id: str, uploads: dict[str, Entry], used: str | None) -> None:
-        """Delete uploads that no head has come to name."""
-        data = self._threads.layout.data_of(thread_id)
-        unused = {incarnation: entry for incarnation, entry in uploads.items() if incarnation != used}
-        parts = (part_object(incarnation, part) for incarnation, entry in unused.items() for part in entry.parts)
-        await self._threads.delete_all(data + name for name in (*(each.name for each in unused.values()), *parts))
-
     async def _stored(self, thread_id: str, entry: Entry) -> StoredCheckpoint:
         body = await self._read(thread_id, entry)
         if len(body) > _LARGE_BYTES:
@@ -313,15 +254,6 @@ class OCIBucketStorage(StorageBackend):
 
     async def _latest(self, thread_id: str) -> CheckpointSummary | None:
         return await self.get_summary(thread_id)
-
-
-async def _compare(history: History, checkpoint: NewCheckpoint, expected: str | Unchecked | None) -> None:
-    latest = await history.find(None, checkpoint.namespace)
-    latest_id = latest.checkpoint_id if latest else None
-    if latest_id != expected:
-        raise CheckpointConflictError(
-            f"thread {checkpoint.thread_id!r}: the latest checkpoint is {latest_id!r}, not {expected!r} as expected"
-        )
 
 
 class OCIBucketBackend(StorageBackendAdapter):

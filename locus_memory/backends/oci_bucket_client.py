@@ -234,6 +234,10 @@ class ObjectStore:
         self._seen = True
         return result
 
+    async def inspect(self, request: Callable[[Any], T]) -> T:
+        """Like `run`, but a bucket that is missing is not created."""
+        return await self._run(request)
+
     async def _run(self, request: Callable[[Any], T]) -> T:
         if self._process != os.getpid():
             # Threads and connections do not survive a fork.

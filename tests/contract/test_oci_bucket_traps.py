@@ -119,7 +119,7 @@ async def test_latest_is_the_write_order_though_the_clock_goes_back(
     years = itertools.count(2030, -1)
     clock = SimpleNamespace(now=lambda zone: datetime(next(years), 1, 1, tzinfo=zone))
     async with bucket.open() as checkpointer:
-        monkeypatch.setattr("locus_memory.backends.oci_bucket.datetime", clock)
+        monkeypatch.setattr("locus_memory.backends.oci_bucket_saving.datetime", clock)
         for name in "abc":
             await checkpointer.save({"id": name}, "t", name)
         monkeypatch.undo()
