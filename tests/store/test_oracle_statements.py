@@ -20,19 +20,19 @@ def written() -> dict[str, str]:
     return created | {name: statements[name] for name in (*statements.names(), *COMPOSED)}
 
 
-@pytest.mark.parametrize("name", written())
+@pytest.mark.parametrize("name", sorted(written()))
 def test_oracle_would_take_it(name: str) -> None:
     check(written()[name])
 
 
-@pytest.mark.parametrize("name", written())
+@pytest.mark.parametrize("name", sorted(written()))
 def test_what_may_be_long_is_bound_to_a_column_of_an_update_and_nothing_else(name: str) -> None:
     found = translate(written()[name])
     assert not LONG & (found.binds - found.to_columns)
     assert not (found.merges and LONG & found.binds)
 
 
-@pytest.mark.parametrize("name", [name for name, text in written().items() if "MERGE" in text])
+@pytest.mark.parametrize("name", sorted(name for name, text in written().items() if "MERGE" in text))
 def test_a_merge_has_names_only_in_using(name: str) -> None:
     using = parse(written()[name]).args["using"]
     assert {bind.name for bind in using.find_all(exp.Placeholder)} == {"namespace", "item_key"}
