@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from locus_memory.adapter import AdapterOptions, StorageBackendAdapter
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
 from locus_memory.connection import HTTPConnection
+from locus_memory.diagnosis import Diagnosis
 from locus_memory.drivers import require
 from locus_memory.errors import BindingError
 from locus_memory.storage import (
@@ -142,6 +143,11 @@ class HTTPBackend(StorageBackend):
 
     async def vacuum(self, before: datetime) -> int:
         return await (await self._operations("vacuum")).vacuum(before)
+
+    async def diagnose(self) -> Diagnosis:
+        from locus_memory.backends.http_diagnosis import service_diagnosis
+
+        return service_diagnosis(self._client.connection.base_url, await self._service())
 
     @property
     def connection_version(self) -> int:

@@ -19,6 +19,7 @@ class Service:
     """What a service can do.
 
     Attributes:
+        name: What it calls itself, with its version.
         capabilities: As it declares them.
         deletes_single_checkpoints: As it declares it.
         extras: Of `HISTORY` and `TRANSFERS` of `locus_memory.wire`, those that it has.
@@ -26,6 +27,7 @@ class Service:
         learnt_at: When this was learnt: at which version of the connection, after how many failures.
     """
 
+    name: str
     capabilities: CheckpointerCapabilities
     deletes_single_checkpoints: bool
     extras: frozenset[str]
@@ -61,7 +63,9 @@ def described(
     """
     if health is not None:
         _require_basic_service(client, health, known, learnt_at)
-        return Service(CheckpointerCapabilities(), True, frozenset(), BasicRoutes(client), learnt_at)
+        return Service(
+            "a checkpoint service", CheckpointerCapabilities(), True, frozenset(), BasicRoutes(client), learnt_at
+        )
     if not answer.is_success:
         raise client.error(answer)
     try:
@@ -76,7 +80,10 @@ def described(
     if PROTOCOL not in protocols:
         raise BindingError(f"{client.where}: speaks versions {protocols} of the protocol, this locus-memory {PROTOCOL}")
     capabilities = {field.name: declared.get(field.name) is True for field in fields(CheckpointerCapabilities)}
-    return Service(CheckpointerCapabilities(**capabilities), deletes, extras, Operations(client, limit), learnt_at)
+    name = str(said.get("server", "a checkpoint service"))
+    return Service(
+        name, CheckpointerCapabilities(**capabilities), deletes, extras, Operations(client, limit), learnt_at
+    )
 
 
 def _require_basic_service(

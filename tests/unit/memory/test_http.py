@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from locus_memory import errors
 from locus_memory.backends.http import HTTPBackend
 from locus_memory.backends.http_client import Client
-from locus_memory.backends.http_service import described
+from locus_memory.backends.http_diagnosis import service_diagnosis
+from locus_memory.backends.http_service import Service, described
 from locus_memory.connection import HTTPConnection
 from locus_memory.errors import BindingError, CapabilityNotSupportedError, CheckpointError, InvalidArgumentError
 from locus_memory.server.tokens import Tokens
@@ -48,11 +50,47 @@ def test_what_is_no_capability_of_checkpointers_is_not_said_to_be_one() -> None:
 
 
 def test_a_service_that_says_nothing_of_history_has_none() -> None:
+    before = {name: value for name, value in SAYING.items() if name != "history"}
+    assert _service(httpx.Response(200, json=before)).extras == frozenset()
+    assert _service(httpx.Response(200, json=SAYING | {"transfers": False})).extras == {"history"}
+
+
+def _service(answer: httpx.Response, health: httpx.Response | None = None) -> Service:
     client = Client(HTTPConnection(type="http", base_url="http://localhost"), None)
-    said = {"protocols": [1], "capabilities": {}, "deletes_single_checkpoints": True, "limits": {"max_body_bytes": 9}}
-    assert described(client, httpx.Response(200, json=said), None, None, (0, 0)).extras == frozenset()
-    said |= {"history": True, "transfers": False}
-    assert described(client, httpx.Response(200, json=said), None, None, (0, 0)).extras == {"history"}
+    return described(client, answer, health, None, (0, 0))
+
+
+SAYING: dict[str, Any] = {
+    "server": "locus-memory/1",
+    "protocols": [1],
+    "capabilities": {},
+    "deletes_single_checkpoints": True,
+    "limits": {"max_body_bytes": 9},
+    "history": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("base_url", "codes"),
+    [
+        ("https://memory.example.com/base", []),
+        ("http://memory.example.com", ["http-no-tls"]),
+        ("http://localhost:8080", []),
+        ("http://127.0.0.2", []),
+        ("http://[::1]:8080", []),
+        ("http://127.example.com", ["http-no-tls"]),
+    ],
+)
+def test_a_connection_that_others_can_read_is_a_finding(base_url: str, codes: list[str]) -> None:
+    found = service_diagnosis(base_url, _service(httpx.Response(200, json=SAYING)))
+    assert [finding.code for finding in found.findings] == codes
+    assert found.facts["server"] == "locus-memory/1"
+    assert (found.facts["versioned history"], found.facts["transfers"]) == ("yes", "no")
+
+
+def test_a_service_with_the_basic_routes_alone_is_a_finding() -> None:
+    found = service_diagnosis("https://memory", _service(httpx.Response(404), httpx.Response(200)))
+    assert [finding.code for finding in found.findings] == ["http-basic-routes"]
 
 
 def test_an_unknown_code_is_no_error_of_ours() -> None:
