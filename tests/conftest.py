@@ -2,13 +2,14 @@
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
+from tests.contract.report import ContractReport
 from tests.servers.hosting import Host
 from tests.servers.oci import ObjectStorageServer
 from tests.servers.opensearch import OpenSearchServer
@@ -26,12 +27,16 @@ from tests.servers.tls import CertificateAuthority
 S = TypeVar("S", bound=Server | RedisGroup)
 
 _REPORT = pytest.StashKey[ServerReport]()
+_CONTRACT = pytest.StashKey[ContractReport]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_REPORT] = ServerReport()
+    config.stash[_CONTRACT] = ContractReport()
 
 
+# Before pytest-xdist reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests stay together when several processes share the work: those that share fixtures."""
     for item in items:
@@ -46,15 +51,31 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["servers"] = session.config.stash[_REPORT].counts()
+        output["contract"] = dict(session.config.stash[_CONTRACT].passed)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     """Add what a process reports that shared the work."""
-    node.config.stash[_REPORT].add(getattr(node, "workeroutput", {}).get("servers", []))
+    output = getattr(node, "workeroutput", {})
+    node.config.stash[_REPORT].add(output.get("servers", []))
+    node.config.stash[_CONTRACT].add(output.get("contract", {}))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call" and report.passed:
+        item.config.stash[_CONTRACT].count(item)
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    contract = list(config.stash[_CONTRACT].lines())
+    if contract:
+        terminalreporter.section("tests of the contract that passed, by checkpointer")
+        for line in contract:
+            terminalreporter.write_line(line)
     summary = config.stash[_REPORT].summary()
     if summary is not None:
         terminalreporter.section("real servers")
