@@ -57,7 +57,7 @@ class RawOracle(RawDriver):
         with connection.cursor() as cursor:
             statement = f"SELECT data FROM {self._table} WHERE id = :id"  # noqa: S608 - our own name
             await cursor.execute(statement, {"id": self._latest[thread_id]})
-            row = await cursor.fetchone()
+            [row] = await cursor.fetchall()
         self._free.append(connection)
         return self.decoded(row[0])
 
