@@ -39,15 +39,19 @@ def wait_for(condition: Callable[[], bool], *, timeout: float, what: str) -> Non
         time.sleep(POLL_SECONDS)
 
 
+_LOWEST_PORT = 17_000
+
+
 def free_port() -> int:
     """A loopback TCP port that is free now.
 
     Nothing reserves it: whoever loses the race for it sees the server's own complaint. The port lies below
     the range from which the kernel picks ports for outgoing connections: inside it, a client that retries
-    while the server restarts can be given the server's port (or connect to itself) and keep the server out.
+    while the server restarts can be given the server's port (or connect to itself) and keep the server out. And above
+    the fixed ports of the demo, which another process may be playing.
     """
     ephemeral = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
-    candidates = range(10_000, int(ephemeral[0]))
+    candidates = range(_LOWEST_PORT, int(ephemeral[0]))
     for port in random.sample(candidates, min(64, len(candidates))):
         with socket.socket() as probe:
             try:
