@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Processes that share the tests; each starts servers of its own.
+# Processes that share the tests, file by file; each starts servers of its own.
 WORKERS ?= 2
 # The pip of a new virtual environment may be older than the metadata of today's wheels.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -37,7 +37,7 @@ demo: $(STAMP) control-plane ## From YAML to a resumed conversation, on real ser
 
 .PHONY: test
 test: $(STAMP) lint control-plane ## Everything that CI runs
-	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadgroup
+	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile
 
 .PHONY: lint
 lint: $(STAMP) ## Style, types, layers

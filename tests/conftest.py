@@ -35,18 +35,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_CONTRACT] = ContractReport()
 
 
-# Before pytest-xdist reads the groups.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests stay together when several processes share the work: those that share fixtures."""
-    for item in items:
-        # One control plane is enough.
-        end_to_end = "e2e" in item.path.parts
-        suite = getattr(item, "cls", None)
-        name = "e2e" if end_to_end else f"{item.path}::{suite.__name__}" if suite else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(name))
-
-
 def pytest_sessionfinish(session: pytest.Session) -> None:
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
