@@ -9,12 +9,12 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import quote
 
-from locus_memory.binding import DOCUMENT_FILE, TYPE_FILE, URI_FILE
-from locus_memory.connection import Connection, PostgreSQLConnection, RedisConnection, Retention
+from locus_memory.binding import DOCUMENT_FILE, TYPE_FILE
+from locus_memory.connection import Connection, Retention
 from locus_operator.api import CheckpointStoreSpec
 from locus_operator.constants import BINDING_TYPE_PREFIX, PROVIDER
+from locus_operator.service_binding import well_known_entries
 
 _ENTROPY_BYTES: Final = 32
 _PASSWORD: Final = re.compile(r"[A-Za-z0-9_-]{32,}")
@@ -44,10 +44,21 @@ class Binding:
         return hashlib.sha256(content.encode()).hexdigest()
 
 
-def binding_of(connection: Connection) -> Binding:
-    """Write a binding document out as the entries of a Secret."""
+def binding_of(connection: Connection, files: Mapping[str, str] | None = None) -> Binding:
+    """Write a binding document out as the entries of a Secret.
+
+    Args:
+        connection: The document.
+        files: Further entries, by the names of the files that they become.
+    """
     document = json.dumps(connection.document(), sort_keys=True, ensure_ascii=False)
-    entries = {TYPE_FILE: connection.type, "provider": PROVIDER, **_well_known(connection), DOCUMENT_FILE: document}
+    entries = {
+        **(files or {}),
+        TYPE_FILE: connection.type,
+        "provider": PROVIDER,
+        **well_known_entries(connection),
+        DOCUMENT_FILE: document,
+    }
     return Binding(connection.type, {key: value for key, value in entries.items() if value is not None})
 
 
@@ -73,28 +84,3 @@ def password_for(logins: tuple[str, ...], connection_type: str, existing: Mappin
         if _PASSWORD.fullmatch(password):
             return password
     return secrets.token_urlsafe(_ENTROPY_BYTES)
-
-
-def _well_known(connection: Connection) -> dict[str, str | None]:
-    match connection:
-        case PostgreSQLConnection():
-            host, port, database = connection.host, connection.port, connection.database
-            scheme, query = "postgresql", f"?sslmode={connection.ssl_mode}"
-        case RedisConnection():
-            host, port = connection.addresses[0].host, connection.addresses[0].port
-            scheme, database, query = "rediss" if connection.tls else "redis", str(connection.database), ""
-        case _:
-            return {}
-    username = connection.username or ""
-    password = connection.password.get_secret_value() if connection.password else ""
-    authority = f"[{host}]" if ":" in host else host
-    login = f"{quote(username, safe='')}:{quote(password, safe='')}"
-    return {
-        "host": host,
-        "port": str(port),
-        "username": username,
-        "password": password,
-        "database": database,
-        URI_FILE: f"{scheme}://{login}@{authority}:{port}/{quote(database, safe='')}{query}",
-        "certificates": connection.ca,
-    }

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from locus_memory.connection import Connection, RedisConnection
 from locus_operator.api import CheckpointStoreSpec, InvalidSpecError
 from locus_operator.api.status import ConditionStatus
 from locus_operator.constants import ConditionReason, ConditionType
 from locus_operator.errors import ProvisioningError, RefusedError, UnavailableError
+from locus_operator.provisioner import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,33 +74,31 @@ def deletion_blocked(error: Exception) -> ConditionState:
     )
 
 
-def success(
-    spec: CheckpointStoreSpec, connection: Connection, *, login: str | None, note: str
-) -> tuple[ConditionState, ...]:
+def success(spec: CheckpointStoreSpec, report: Report, *, login: str | None) -> tuple[ConditionState, ...]:
     """Return the conditions of a store that is as desired.
 
     Args:
         spec: The effective spec.
-        connection: The binding document.
-        login: The login that the binding holds; None where the backend has none.
-        note: What a person should know about the backend; may be empty.
+        report: What the provisioner says of the backend.
+        login: The login that the binding holds; None where there is none.
     """
-    retention = retention_enforced(spec, connection)
-    provisioned = "everything exists on the backend as desired" + (f". {note}" if note else "")
+    retention = retention_enforced(spec, report.retention)
+    notes = (report.note, *report.warnings)
+    provisioned = ". ".join(("everything exists on the backend as desired", *(note for note in notes if note)))
     ready = "the binding can be used"
     if retention.status is ConditionStatus.FALSE:
         ready += f"; but {retention.message}"
     return (
         ConditionState(ConditionType.READY, ConditionStatus.TRUE, ConditionReason.READY, ready),
         ConditionState(ConditionType.PROVISIONED, ConditionStatus.TRUE, ConditionReason.PROVISIONED, provisioned),
-        credentials_ready(spec, login),
+        credentials_ready(spec, login, report.no_login),
         retention,
     )
 
 
-def credentials_ready(spec: CheckpointStoreSpec, login: str | None) -> ConditionState:
+def credentials_ready(spec: CheckpointStoreSpec, login: str | None, no_login: str) -> ConditionState:
     """Return the condition about the application's login."""
-    message = f"the binding holds the login {login}" if login else "this backend needs no login"
+    message = f"the binding holds the login {login}" if login else no_login
     if login and spec.credentials.rotation_period is not None:
         message += (
             f"; spec.credentials.rotationPeriod ({spec.credentials.rotation_period}) is not acted on by this version "
@@ -110,8 +109,13 @@ def credentials_ready(spec: CheckpointStoreSpec, login: str | None) -> Condition
     )
 
 
-def retention_enforced(spec: CheckpointStoreSpec, connection: Connection) -> ConditionState:
-    """Return the condition about the retention rules: true only when each of them is enforced."""
+def retention_enforced(spec: CheckpointStoreSpec, enforced: Mapping[str, str]) -> ConditionState:
+    """Return the condition about the retention rules: true only when each of them is enforced.
+
+    Args:
+        spec: The effective spec.
+        enforced: The rules that are enforced, each with how.
+    """
     retention = spec.retention
     wanted = {
         "maxAge": retention.max_age,
@@ -119,41 +123,28 @@ def retention_enforced(spec: CheckpointStoreSpec, connection: Connection) -> Con
         "archiveAfter": retention.archive_after,
     }
     asked = {name: value for name, value in wanted.items() if value is not None}
-    expiry = connection.ttl_seconds if isinstance(connection, RedisConnection) else None
-    if not asked and expiry is None:
+    if not asked and not enforced:
         return ConditionState(
             ConditionType.RETENTION_ENFORCED,
             ConditionStatus.TRUE,
             ConditionReason.NO_RETENTION,
             "no retention is asked for: checkpoints are kept for ever",
         )
-    enforced = {"maxAge"} if expiry is not None and not _outlives(retention.max_age, connection) else set()
     ignored = [f"spec.retention.{name} ({value})" for name, value in asked.items() if name not in enforced]
     if not ignored:
         return ConditionState(
             ConditionType.RETENTION_ENFORCED,
             ConditionStatus.TRUE,
             ConditionReason.RETENTION_APPLIED,
-            f"threads expire {expiry} seconds after their last write{_refreshed(connection)}",
+            "; ".join(dict.fromkeys(enforced.values())),
         )
     return ConditionState(
         ConditionType.RETENTION_ENFORCED,
         ConditionStatus.FALSE,
         ConditionReason.NOT_SUPPORTED,
-        f"{' and '.join(ignored)} {'is' if len(ignored) == 1 else 'are'} not enforced yet by this version of the "
-        f"operator on {connection.type}: nothing is deleted for it; until then call the checkpointer's "
-        "vacuum(older_than_days=…) or delete(…) from a job of your own",
+        f"{' and '.join(ignored)} {'is' if len(ignored) == 1 else 'are'} not enforced on this backend: nothing is "
+        "deleted for it; call the checkpointer's vacuum(older_than_days=…) or delete(…) from a job of your own",
     )
-
-
-def _outlives(max_age: object, connection: Connection) -> bool:
-    # A thread that is read again and again never expires: that breaks the promise of maxAge.
-    return max_age is not None and isinstance(connection, RedisConnection) and connection.refresh_ttl_on_read
-
-
-def _refreshed(connection: Connection) -> str:
-    refreshed = isinstance(connection, RedisConnection) and connection.refresh_ttl_on_read
-    return ", and after each read anew" if refreshed else ""
 
 
 def _explain(error: Exception) -> tuple[ConditionReason, str]:

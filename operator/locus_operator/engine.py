@@ -14,22 +14,22 @@ import asyncio
 import importlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pydantic.alias_generators import to_snake
 
-from locus_memory.connection import Connection
-from locus_memory.opening import open_checkpointer
 from locus_operator.api import CheckpointStore, CheckpointStoreClass, CheckpointStoreSpec
 from locus_operator.api.status import Claims
 from locus_operator.binding import Binding, binding_of, password_for
 from locus_operator.conditions import ConditionState, Failure, Retry, deletion_blocked, failure, success
+from locus_operator.connections import Connections
 from locus_operator.constants import ConditionReason
 from locus_operator.errors import RefusedError, UnavailableError, UnsupportedError
 from locus_operator.names import RoleNames
-from locus_operator.provisioner import Action, Owner, Plan, Provisioner, Request
+from locus_operator.provisioner import RETENTION_SECONDS, Action, Owner, Plan, Provisioner, Request
 from locus_operator.sources import Source, SourceData, required_secrets, resolve_secrets
+from locus_operator.volumes import VolumeClaims
 
 __all__ = [
     "Binding",
@@ -69,6 +69,9 @@ class StoreRequest:
         binding: Decoded data of the existing binding Secret, or None.
         adopt: The store carries the annotation `memory.locus.dev/adopt: "true"`.
         allow_destructive: Go on where correcting the backend destroys data.
+        enforce_retention: Delete what retention no longer allows, once the backend is as desired.
+        connections: Administrators' connections that are kept for other stores; None to close them at the end.
+        volumes: The store's PersistentVolumeClaims; None where there is no place for them.
     """
 
     owner: Owner
@@ -77,6 +80,9 @@ class StoreRequest:
     binding: Mapping[str, str] | None = field(default=None, repr=False)
     adopt: bool = False
     allow_destructive: bool = False
+    enforce_retention: bool = False
+    connections: Connections | None = field(default=None, repr=False)
+    volumes: VolumeClaims | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,9 @@ class Reconciled:
         claims: What exists on the backend, for `status.claims`.
         capabilities: Names of what checkpointers can do there, sorted.
         conditions: Ready, Provisioned, CredentialsReady and RetentionEnforced.
+        warnings: What will give trouble, for Warning Events.
+        iam_statements: Statements that somebody else has to add, because the operator may not.
+        expired: Checkpoints that retention has deleted; None when it was not asked to.
     """
 
     plan: Plan
@@ -100,6 +109,9 @@ class Reconciled:
     claims: Claims
     capabilities: tuple[str, ...]
     conditions: tuple[ConditionState, ...]
+    warnings: tuple[str, ...] = ()
+    iam_statements: tuple[str, ...] = ()
+    expired: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +168,8 @@ async def reconcile(request: StoreRequest, *, progress: Progress | None = None) 
         todo = provisioner.plan(await provisioner.observe())
         _check_destructive(todo, request)
         await _apply(provisioner, todo, progress)
-        return _reconciled(request.spec, todo, provisioner)
+        expired = await provisioner.enforce_retention() if request.enforce_retention else None
+        return await _reconciled(request.spec, todo, provisioner, expired)
 
 
 async def plan(request: StoreRequest) -> Plan:
@@ -178,30 +191,40 @@ async def _provisioner(request: StoreRequest) -> AsyncIterator[Provisioner[Any, 
     spec = request.spec
     assert spec.backend is not None  # noqa: S101 - the effective spec has one
     module = _backend_module(spec.backend.kind)
-    if spec.long_term_memory is not None and spec.long_term_memory.enabled:
-        raise UnsupportedError(
-            ConditionReason.NOT_SUPPORTED,
-            "spec.longTermMemory: this version of the operator does not provision it yet; remove it, or write "
-            "enabled: false",
-        )
     logins = RoleNames.of(request.owner.namespace, request.owner.name).logins
-    resolved = Request(
-        owner=request.owner,
-        spec=spec,
-        backend=spec.backend.member,
-        secrets=resolve_secrets(spec, request.sources),
-        password=password_for(logins, module.CONNECTION_TYPE, request.binding),
-        adopt=request.adopt,
-    )
-    provisioner: Provisioner[Any, Any] = module.PROVISIONER(resolved)
+    seconds = TIMEOUT_SECONDS + (RETENTION_SECONDS if request.enforce_retention else 0)
+    async with _connections(request) as connections:
+        resolved = Request(
+            owner=request.owner,
+            spec=spec,
+            backend=spec.backend.member,
+            secrets=resolve_secrets(spec, request.sources),
+            password=password_for(logins, module.CONNECTION_TYPE, request.binding),
+            connections=connections,
+            volumes=request.volumes,
+            adopt=request.adopt,
+        )
+        provisioner: Provisioner[Any, Any] = module.PROVISIONER(resolved)
+        try:
+            async with asyncio.timeout(seconds), provisioner:
+                yield provisioner
+        except TimeoutError:
+            raise UnavailableError(
+                f"{spec.backend.kind}: not done within {seconds:g} seconds; the server does not answer, or "
+                "something holds a lock on the store's objects"
+            ) from None
+
+
+@asynccontextmanager
+async def _connections(request: StoreRequest) -> AsyncIterator[Connections]:
+    if request.connections is not None:
+        yield request.connections
+        return
+    connections = Connections()
     try:
-        async with asyncio.timeout(TIMEOUT_SECONDS), provisioner:
-            yield provisioner
-    except TimeoutError:
-        raise UnavailableError(
-            f"{spec.backend.kind}: not done within {TIMEOUT_SECONDS:g} seconds; the server does not answer, or "
-            "something holds a lock on the store's objects"
-        ) from None
+        yield connections
+    finally:
+        await connections.close()
 
 
 def _backend_module(kind: str) -> Any:
@@ -236,36 +259,24 @@ def _check_destructive(todo: Plan, request: StoreRequest) -> None:
         )
 
 
-def _reconciled(spec: CheckpointStoreSpec, done: Plan, provisioner: Provisioner[Any, Any]) -> Reconciled:
-    connection = provisioner.connection()
+async def _reconciled(
+    spec: CheckpointStoreSpec, done: Plan, provisioner: Provisioner[Any, Any], expired: int | None
+) -> Reconciled:
+    connection, report = provisioner.connection(), provisioner.report()
     login = getattr(connection, "username", None)
     assert spec.backend is not None  # noqa: S101 - the effective spec has one
     return Reconciled(
         plan=done,
-        binding=binding_of(connection),
+        binding=binding_of(connection, provisioner.files()),
         backend=spec.backend.kind,
         login=login,
         claims=Claims.model_validate(provisioner.claims()),
-        capabilities=_capabilities(connection),
-        conditions=success(spec, connection, login=login, note=provisioner.note),
+        capabilities=await provisioner.capabilities(),
+        conditions=success(spec, report, login=login),
+        warnings=report.warnings,
+        iam_statements=report.iam_statements,
+        expired=expired,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A binding whose document is at hand."""
-
-    name: str
-    document: Connection = field(repr=False)
-
-    def connection(self) -> Connection:
-        return self.document
-
-
-def _capabilities(connection: Connection) -> tuple[str, ...]:
-    """Ask the library's own backend, which connects to nothing for it."""
-    checkpointer = open_checkpointer(_Known(connection.store or "", connection))
-    return tuple(sorted(name for name, there in asdict(checkpointer.capabilities).items() if there))
 
 
 def _merge(own: Any, defaults: Any) -> Any:

@@ -9,12 +9,18 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 from locus_memory.connection import Connection
+from locus_memory.opening import open_checkpointer
 from locus_operator.api.store import CheckpointStoreSpec
+from locus_operator.connections import Connections
+from locus_operator.volumes import VolumeClaims
+
+RETENTION_SECONDS: Final = 20.0
+"""How long one run of `Provisioner.enforce_retention` may go on."""
 
 ObservedT = TypeVar("ObservedT")
 BackendT = TypeVar("BackendT")
@@ -69,9 +75,11 @@ class Request(Generic[BackendT]):
         owner: The store.
         spec: Its validated spec, with the class's defaults merged in.
         backend: The one member of the backend union that is set.
-        secrets: Decoded Secrets that the backend member refers to, by the name of the referring field:
-            `adminSecretRef` and `ca`.
+        secrets: Decoded Secrets that the backend member refers to, by the path of the referring field below the
+            member: `adminSecretRef`, `ca`, `auth.operator.secretRef`.
         password: Password that the application's login shall have.
+        connections: Where the administrator's connection comes from.
+        volumes: The store's PersistentVolumeClaims, for the backend `file`; None where there is no place for them.
         adopt: Take over objects that nobody alive has claimed.
     """
 
@@ -80,6 +88,8 @@ class Request(Generic[BackendT]):
     backend: BackendT
     secrets: Mapping[str, Mapping[str, str]] = field(repr=False)
     password: str = field(repr=False)
+    connections: Connections = field(repr=False)
+    volumes: VolumeClaims | None = field(default=None, repr=False)
     adopt: bool = False
 
 
@@ -117,6 +127,26 @@ class Plan:
 
     def __str__(self) -> str:
         return "\n".join(f"{number:>3}. {action}" for number, action in enumerate(self.actions, 1)) or "  nothing to do"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What people are told of a store that is as desired, beside that it is.
+
+    Attributes:
+        note: What they should know about the backend.
+        no_login: Why the binding holds no login, where it holds none.
+        warnings: What will give trouble; each becomes a Warning Event once.
+        iam_statements: Statements that somebody else has to add, because the operator may not.
+        retention: The retention rules that are enforced (`maxAge`, `maxCheckpointsPerThread`, `archiveAfter`), each
+            with how: "a lifecycle rule of the bucket deletes older objects".
+    """
+
+    note: str = ""
+    no_login: str = "this backend needs no login"
+    warnings: tuple[str, ...] = ()
+    iam_statements: tuple[str, ...] = ()
+    retention: Mapping[str, str] = field(default_factory=dict)
 
 
 class Provisioner(ABC, Generic[BackendT, ObservedT]):
@@ -170,7 +200,37 @@ class Provisioner(ABC, Generic[BackendT, ObservedT]):
     def claims(self) -> dict[str, Any]:
         """Return what exists on the backend for this store, for `status.claims`; no secrets."""
 
-    @property
-    def note(self) -> str:
-        """What a person should know about the backend, once it was observed; may be empty."""
-        return ""
+    def files(self) -> Mapping[str, str]:
+        """Return further entries of the binding Secret, by the names of the files that they become."""
+        return {}
+
+    async def capabilities(self) -> tuple[str, ...]:
+        """Return the names of what checkpointers can do here, sorted; the library's own backend knows."""
+        document = self.connection()
+        checkpointer = open_checkpointer(_Known(document.store or "", document))
+        return tuple(sorted(name for name, there in asdict(checkpointer.capabilities).items() if there))
+
+    def report(self) -> Report:
+        """Say what people should know, once the backend was observed and is as desired."""
+        return Report()
+
+    async def enforce_retention(self) -> int:
+        """Delete what retention no longer allows, in batches, for at most `RETENTION_SECONDS`.
+
+        What is left is deleted by the next run. Nothing younger than the policy goes.
+
+        Returns:
+            How many checkpoints it has deleted; 0 where the backend does it by itself.
+        """
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A binding whose document is at hand."""
+
+    name: str
+    document: Connection = field(repr=False)
+
+    def connection(self) -> Connection:
+        return self.document

@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 from locus_memory.errors import BindingError
 from locus_memory.urls import parse_url
 from locus_operator.api import CheckpointStoreSpec
-from locus_operator.api.references import AdminSecretRef, CertificateAuthority, SecretRef
+from locus_operator.api.references import AdminSecretRef, CertificateAuthority, KeyRef, SecretRef
 from locus_operator.api.rules import SpecModel
 from locus_operator.constants import ConditionReason
 from locus_operator.errors import RefusedError
@@ -55,7 +55,7 @@ def required_secrets(spec: CheckpointStoreSpec) -> tuple[Source, ...]:
 
 
 def resolve_secrets(spec: CheckpointStoreSpec, fetched: Mapping[Source, SourceData | None]) -> dict[str, SourceData]:
-    """Return the fetched data by the name of the referring field, as `provisioner.Request.secrets` wants it.
+    """Return the fetched data by the path of the referring field, as `provisioner.Request.secrets` wants it.
 
     Raises:
         RefusedError: Something does not exist, or lacks the key that the spec names.
@@ -114,25 +114,32 @@ def certificates(request: Request[Any]) -> str | None:
     """Return the PEM bundle that the spec's `ca` names, or the one in the administrator's Secret, or None."""
     if CA in request.secrets:
         return request.secrets[CA][_CA_KEY]
+    if ADMIN not in request.secrets:
+        return None
     reference: AdminSecretRef = request.backend.admin_secret_ref
     return request.secrets[ADMIN].get(reference.keys.certificates)
 
 
 def _references(spec: CheckpointStoreSpec) -> Iterator[tuple[str, SpecModel, Source]]:
     assert spec.backend is not None  # noqa: S101 - the effective spec has one
-    member = spec.backend.member
-    for name in type(member).model_fields:
-        reference = getattr(member, name)
-        alias = to_camel(name)
-        path = f"spec.backend.{spec.backend.kind}.{alias}"
-        if isinstance(reference, (AdminSecretRef, SecretRef)):
-            yield alias, reference, Source("Secret", reference.name, path)
-        elif isinstance(reference, CertificateAuthority):
-            if reference.secret_key_ref is not None:
-                yield alias, reference, Source("Secret", reference.secret_key_ref.name, f"{path}.secretKeyRef")
-            elif reference.config_map_key_ref is not None:
-                name = reference.config_map_key_ref.name
-                yield alias, reference, Source("ConfigMap", name, f"{path}.configMapKeyRef")
+    return _references_below(spec.backend.member, f"spec.backend.{spec.backend.kind}")
+
+
+def _references_below(model: SpecModel, path: str, name: str = "") -> Iterator[tuple[str, SpecModel, Source]]:
+    """Find references in a model and in the models that it holds, each with its path below the member."""
+    for field_name in type(model).model_fields:
+        reference = getattr(model, field_name)
+        alias = to_camel(field_name)
+        here, below = f"{path}.{alias}", f"{name}.{alias}" if name else alias
+        match reference:
+            case AdminSecretRef() | SecretRef():
+                yield below, reference, Source("Secret", reference.name, here)
+            case CertificateAuthority(secret_key_ref=KeyRef() as key):
+                yield below, reference, Source("Secret", key.name, f"{here}.secretKeyRef")
+            case CertificateAuthority(config_map_key_ref=KeyRef() as key):
+                yield below, reference, Source("ConfigMap", key.name, f"{here}.configMapKeyRef")
+            case SpecModel():
+                yield from _references_below(reference, here, below)
 
 
 def _resolve(reference: SpecModel, source: Source, data: SourceData | None) -> SourceData:

@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from locus_memory.backends.redis_keys import KeyLayout
 from locus_memory.connection import HostAddress, RedisConnection
 from locus_operator.api.backends import RedisBackend, RedisMode
+from locus_operator.api.duration import Duration
 from locus_operator.api.store import DeletionPolicy
 from locus_operator.backends import redis_plan
 from locus_operator.backends.redis_observe import Observed, observe
@@ -24,7 +25,7 @@ from locus_operator.binding import retention_of
 from locus_operator.constants import ConditionReason
 from locus_operator.errors import ProvisioningError, RefusedError, UnavailableError
 from locus_operator.names import RoleNames, key_prefix
-from locus_operator.provisioner import Action, Plan, Provisioner, Request
+from locus_operator.provisioner import Action, Plan, Provisioner, Report, Request
 from locus_operator.sources import admin_credentials, certificates
 
 CONNECTION_TYPE: Final = "redis"
@@ -110,8 +111,7 @@ class RedisProvisioner(Provisioner[RedisBackend, Observed]):
 
     def connection(self) -> RedisConnection:
         """Return the binding document of the first user."""
-        backend, retention = self.request.backend, self.request.spec.retention
-        ttl = backend.ttl.on_write or retention.max_age
+        backend, ttl = self.request.backend, self._ttl()
         return RedisConnection(
             store=f"{self.request.owner.namespace}/{self.request.owner.name}",
             tables="provisioned",
@@ -135,15 +135,25 @@ class RedisProvisioner(Provisioner[RedisBackend, Observed]):
             "logins": self._names,
         }
 
-    @property
-    def note(self) -> str:
-        """What a person should know about this server."""
-        if not self._volatile_users:
-            return ""
-        return (
+    def report(self) -> Report:
+        """Say how long threads live, and whether a restart loses the users."""
+        note = (
             "The server has no aclfile: a restart loses the ACL users, and agents are rejected until the next sweep "
             "creates them again; set aclfile in its configuration"
         )
+        return Report(note=note if self._volatile_users else "", retention=self._retention())
+
+    def _retention(self) -> dict[str, str]:
+        ttl, max_age = self._ttl(), self.request.spec.retention.max_age
+        refreshed = self.request.backend.ttl.refresh_on_read
+        # A thread that is read again and again never expires: that breaks the promise of maxAge.
+        if ttl is None or (refreshed and max_age is not None):
+            return {}
+        again = ", and after each read anew" if refreshed else ""
+        return {"maxAge": f"threads expire {ttl.seconds} seconds after their last write{again}"}
+
+    def _ttl(self) -> Duration | None:
+        return self.request.backend.ttl.on_write or self.request.spec.retention.max_age
 
     def _make_client(self) -> Redis:
         tls: dict[str, Any] = {"ssl": True, "ssl_ca_data": self._ca} if self.request.backend.tls else {}

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from locus_operator.api import CheckpointStoreStatus
-from locus_operator.api.status import Binding, Condition, ConditionStatus, CredentialsStatus
+from locus_operator.api.status import Binding, Condition, ConditionStatus, CredentialsStatus, RetentionStatus
 from locus_operator.constants import ConditionReason, ConditionType
 from locus_operator.engine import ConditionState, Failure, Reconciled
 
@@ -94,7 +94,16 @@ def succeeded(
         claims=done.claims,
         capabilities=done.capabilities,
         credentials=credentials,
+        iam_statements=done.iam_statements,
+        retention=_retention(status.retention, done.expired, now),
     )
+
+
+def _retention(before: RetentionStatus | None, expired: int | None, now: datetime) -> RetentionStatus | None:
+    if expired is None:
+        return before
+    so_far = before.deleted_total if before is not None else 0
+    return RetentionStatus(last_run_at=now, deleted_total=so_far + expired)
 
 
 def failed(status: CheckpointStoreStatus, failure: Failure, generation: int, now: datetime) -> CheckpointStoreStatus:

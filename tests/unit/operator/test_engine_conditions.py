@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from locus_memory.connection import MemoryConnection, PostgreSQLConnection, RedisConnection
+from locus_memory.connection import PostgreSQLConnection
 from locus_operator.api import InvalidSpecError, parse_store, parse_store_class
 from locus_operator.api.rules import FieldError
 from locus_operator.api.status import ConditionStatus
@@ -21,7 +21,7 @@ from locus_operator.engine import (
     required_secrets,
 )
 from locus_operator.errors import RefusedError, UnavailableError
-from locus_operator.provisioner import Owner
+from locus_operator.provisioner import Owner, Report
 
 POSTGRESQL = {"adminSecretRef": {"name": "admin"}, "host": "db.example.com", "database": "app"}
 LOGINS = ("locus_a_b_a", "locus_a_b_b")
@@ -101,37 +101,40 @@ def test_a_blocked_deletion_names_the_cause_and_the_way_out() -> None:
 
 
 def test_all_conditions_of_a_plain_store_are_true() -> None:
-    conditions = success(store().spec, MemoryConnection(), login=None, note="")
+    conditions = success(store().spec, Report(), login=None)
     assert {each.status for each in conditions} == {ConditionStatus.TRUE}
     assert {each.type for each in conditions} == set(ConditionType) - {ConditionType.DELETION_BLOCKED}
 
 
 def test_retention_that_nothing_enforces_is_said_in_ready_as_well() -> None:
     spec = store(backend={"postgresql": POSTGRESQL}, retention={"maxAge": "90d"}).spec
-    by_type = {each.type: each for each in success(spec, PostgreSQLConnection(), login="l", note="")}
+    by_type = {each.type: each for each in success(spec, Report(), login="l")}
     retention = by_type[ConditionType.RETENTION_ENFORCED]
     assert (retention.status, retention.reason) == (ConditionStatus.FALSE, ConditionReason.NOT_SUPPORTED)
-    assert "spec.retention.maxAge (90d) is not enforced yet" in retention.message
+    assert "spec.retention.maxAge (90d) is not enforced" in retention.message
     assert retention.message in by_type[ConditionType.READY].message
 
 
-def test_retention_on_redis_is_enforced_by_expiry_alone() -> None:
+def test_retention_is_enforced_when_each_of_its_rules_is() -> None:
     spec = store(retention={"maxAge": "1d", "maxCheckpointsPerThread": 3}, backend={"memory": {}}).spec
-    found = retention_enforced(spec, RedisConnection(ttl_seconds=86_400))
+    found = retention_enforced(spec, {"maxAge": "threads expire"})
     assert found.status is ConditionStatus.FALSE
     assert "maxCheckpointsPerThread (3) is not" in found.message
     assert "maxAge" not in found.message
+    both = {"maxAge": "threads expire", "maxCheckpointsPerThread": "the sweep deletes"}
+    found = retention_enforced(spec, both)
+    assert (found.status, found.message) == (ConditionStatus.TRUE, "threads expire; the sweep deletes")
 
 
 def test_rotation_that_nobody_does_is_said() -> None:
     spec = store(backend={"memory": {}}, credentials={"rotationPeriod": "30d"}).spec
-    messages = [each.message for each in success(spec, PostgreSQLConnection(), login="l", note="")]
+    messages = [each.message for each in success(spec, Report(), login="l")]
     assert any("rotationPeriod (30d) is not acted on" in message for message in messages)
 
 
 def test_a_note_about_the_backend_is_in_provisioned() -> None:
-    conditions = success(store().spec, MemoryConnection(), login=None, note="No aclfile.")
-    assert "No aclfile." in conditions[1].message
+    conditions = success(store().spec, Report(note="No aclfile", warnings=("Full soon.",)), login=None)
+    assert "No aclfile. Full soon." in conditions[1].message
 
 
 # --- classes, sources ---
@@ -184,22 +187,6 @@ async def test_the_memory_backend_has_a_binding_and_nothing_to_do() -> None:
     assert done.login is None
     assert done.capabilities
     assert not (await release(request)).plan
-
-
-@pytest.mark.parametrize(
-    ("spec", "reason"),
-    [
-        ({"backend": {"file": {"size": "1Gi"}}}, ConditionReason.BACKEND_NOT_IMPLEMENTED),
-        ({"backend": {"memory": {}}, "longTermMemory": {"enabled": True}}, ConditionReason.NOT_SUPPORTED),
-    ],
-)
-async def test_what_this_version_cannot_do_waits_for_another_spec(
-    spec: dict[str, Any], reason: ConditionReason
-) -> None:
-    with pytest.raises(UnsupportedError) as caught:
-        await reconcile(StoreRequest(Owner("c", "u", "a", "b"), store(**spec).spec, {}))
-    assert caught.value.reason is reason
-    assert failure(caught.value).retry is Retry.ON_CHANGE
 
 
 # --- the binding ---
