@@ -41,6 +41,24 @@ def key_prefix(namespace: str, name: str) -> str:
     return f"{_PREFIX}:{namespace}:{name}:"
 
 
+def volume_claim_name(name: str) -> str:
+    """Return the name of the PersistentVolumeClaim of a `file` store; the webhook mounts it before it exists.
+
+    Args:
+        name: The store's name; the claim is in the store's namespace.
+    """
+    return f"{name}-checkpoints"
+
+
+def files_directory(name: str) -> str:
+    """Return where the volume of a `file` store is mounted in its pods.
+
+    Args:
+        name: The store's name.
+    """
+    return f"/var/lib/{_PREFIX}/{name}"
+
+
 @dataclass(frozen=True, slots=True)
 class RoleNames:
     """Roles or users of one store; all fit into 63 bytes.
