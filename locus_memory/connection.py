@@ -31,6 +31,18 @@ class Retention(BaseModel):
     max_checkpoints_per_thread: int | None = Field(default=None, ge=1)
 
 
+class LongTermMemory(BaseModel):
+    """The cross-thread store that was provisioned beside the checkpoints.
+
+    Attributes:
+        embedding_dimension: Numbers in an embedding, the default of `locus_memory.store()`; None: no embeddings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    embedding_dimension: int | None = Field(default=None, ge=1, le=16_000)
+
+
 def _split(value: object) -> object:
     return value.split(",") if isinstance(value, str) else value
 
@@ -43,6 +55,8 @@ class BaseConnection(BaseModel):
         store: `namespace/name` of the `CheckpointStore`, when the operator wrote the document.
         tables: `provisioned` when tables, indexes or buckets exist already and must not be created.
         retention: The policy that the operator enforces.
+        long_term_memory: The cross-thread store, where one was provisioned. Without it a binding with
+            `tables: provisioned` has none; with `tables: auto` the library makes one on first use.
         encryption_keys: 32 bytes each, as base64 text: the first encrypts states, all decrypt them. In a URL they are
             separated by commas, with each `+` written as `%2B`.
     """
@@ -53,6 +67,7 @@ class BaseConnection(BaseModel):
     store: str | None = None
     tables: Literal["auto", "provisioned"] = "auto"
     retention: Retention | None = None
+    long_term_memory: LongTermMemory | None = None
     encryption_keys: Annotated[tuple[SecretStr, ...], BeforeValidator(_split)] | None = None
 
     def document(self) -> dict[str, Any]:

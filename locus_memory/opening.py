@@ -31,15 +31,37 @@ def open_checkpointer(binding: Binding, **options: Unpack[AdapterOptions]) -> Ba
 def open_store(binding: Binding, **options: Unpack[StoreOptions]) -> PortStore:
     """Make the cross-thread store of a binding; see `locus_memory.store`.
 
-    As with checkpointers, the one of type `some-type` is the module `locus_memory.store_backends.some_type`.
+    As with checkpointers, the one of type `some-type` is the module `locus_memory.store_backends.some_type`. Where the
+    operator has provisioned it, its dimension is the default.
+
+    Raises:
+        BindingError: The backend has none; or the operator was not asked for one, or for another dimension.
     """
     connection = binding.connection()
     hint = "no cross-thread store for: bind one of type postgresql, redis or oracle beside it"
     backend = _module("store_backends", binding, connection, hint)
+    _use_provisioned_dimension(binding.name, connection, options)
     if options.get("encryption_key") is None and connection.encryption_keys:
         options["encryption_key"] = lambda: _keys(binding)
     opened: PortStore = backend.from_connection(binding.connection, **options)
     return opened
+
+
+def _use_provisioned_dimension(name: str, connection: Connection, options: StoreOptions) -> None:
+    if connection.tables != "provisioned":
+        return
+    provisioned = connection.long_term_memory
+    if provisioned is None:
+        raise BindingError(
+            f"binding {name!r} has no long-term memory: write spec.longTermMemory: {{enabled: true}} into its "
+            "CheckpointStore, with embeddingDimension for embeddings"
+        )
+    dimension = options.setdefault("dimension", provisioned.embedding_dimension)
+    if provisioned.embedding_dimension is not None and dimension not in (None, provisioned.embedding_dimension):
+        raise BindingError(
+            f"binding {name!r} was provisioned for embeddings of {provisioned.embedding_dimension} numbers, not "
+            f"{dimension}: correct `dimension`, or embeddingDimension in spec.longTermMemory of its CheckpointStore"
+        )
 
 
 def _module(package: str, binding: Binding, connection: Connection, absent: str) -> ModuleType:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 import locus_memory
-from locus_memory.binding import URLBinding
+from locus_memory.binding import DirectoryBinding, URLBinding
 from locus_memory.envelope import is_encrypted
 from locus_memory.errors import BindingError, BindingNotFoundError, CapabilityNotSupportedError
 from locus_memory.opening import open_checkpointer, open_store
 from locus_memory.store import BaseStore
-from locus_memory.store_face import PortStore
+from locus_memory.store_face import PortStore, StoreOptions
 
 NAMESPACE = ("memory", "u42")
 
@@ -66,6 +66,37 @@ def test_a_backend_without_a_store_says_so(monkeypatch: pytest.MonkeyPatch, url:
     monkeypatch.setenv("LOCUS_CHECKPOINT_URL", url)
     with pytest.raises(BindingError, match="no cross-thread store"):
         locus_memory.store()
+
+
+def provisioned(directory: Path, **fields: object) -> DirectoryBinding:
+    """A binding as the operator writes it."""
+    document = {"version": 1, "type": "postgresql", "tables": "provisioned", **fields}
+    (directory / "type").write_text("postgresql")
+    (directory / "connection.json").write_text(json.dumps(document))
+    return DirectoryBinding(directory)
+
+
+def test_a_store_that_was_not_provisioned_says_what_to_ask_for(tmp_path: Path) -> None:
+    with pytest.raises(BindingError, match=r"no long-term memory: write spec\.longTermMemory"):
+        open_store(provisioned(tmp_path))
+
+
+@pytest.mark.parametrize(("options", "dimension"), [({}, 3), ({"dimension": 3}, 3), ({"dimension": None}, None)])
+def test_the_provisioned_dimension_is_the_default(tmp_path: Path, options: StoreOptions, dimension: int | None) -> None:
+    binding = provisioned(tmp_path, long_term_memory={"embedding_dimension": 3})
+    assert open_store(binding, **options).capabilities.embedding_dimension == dimension
+
+
+def test_another_dimension_than_the_provisioned_one_is_refused(tmp_path: Path) -> None:
+    binding = provisioned(tmp_path, long_term_memory={"embedding_dimension": 1024})
+    with pytest.raises(BindingError, match=r"embeddings of 1024 numbers, not 768"):
+        open_store(binding, dimension=768)
+
+
+def test_a_store_that_was_provisioned_without_a_dimension_takes_any(tmp_path: Path) -> None:
+    binding = provisioned(tmp_path, long_term_memory={})
+    assert open_store(binding).capabilities.embedding_dimension is None
+    assert open_store(binding, dimension=5).capabilities.embedding_dimension == 5
 
 
 def test_module_and_function_share_the_name() -> None:
