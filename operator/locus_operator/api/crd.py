@@ -82,7 +82,7 @@ def crd_manifests(*, cel: bool = True) -> list[Schema]:
         labels={},
         columns=[
             _column("Backend", ".status.backend", "Kind of the backend."),
-            _column("Stores", ".status.boundStores", "Stores that name this class.", "integer"),
+            _column("Stores", ".status.boundStores", "Stores that were provisioned with it.", "integer"),
             _column("Ready", '.status.conditions[?(@.type=="Ready")].status', "Whether stores can use it."),
             _column("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why it is ready, or not."),
         ],

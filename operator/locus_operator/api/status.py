@@ -143,5 +143,6 @@ class CheckpointStoreClassStatus(CommonStatus):
     """What the operator found for a class. Written by the operator only."""
 
     bound_stores: Annotated[int, Whole(0, 2**31 - 1)] = Field(
-        0, description="Stores that name this class. It cannot be deleted before there are none."
+        0,
+        description="Stores that were provisioned with this class. It cannot be deleted before there are none.",
     )

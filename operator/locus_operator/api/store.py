@@ -124,13 +124,12 @@ class Pods(SpecModel):
 
 
 class CheckpointStoreSpec(SpecModel):
-    """What a store is to be. Exactly one of className and backend."""
+    """What a store is to be. At most one of className and backend; with neither it gets the default class."""
 
     class_name: ObjectName | None = Field(
         None,
-        description="Name of a CheckpointStoreClass, where the platform team keeps connection and "
-        "credentials. "
-        "Fixed at creation.",
+        description="Name of a CheckpointStoreClass, where the platform team keeps connection and credentials. "
+        "Without it and without backend the operator writes the name of the default class here. Fixed once it is set.",
     )
     backend: Backend | None = Field(None, description="The backend, written out here. Its kind is fixed at creation.")
     retention: Retention = Field(
@@ -159,11 +158,11 @@ class CheckpointStoreSpec(SpecModel):
     )
 
     @rule(
-        cel="has(self.className) != has(self.backend)",
-        message="write exactly one of className (the name of a CheckpointStoreClass) and backend",
+        cel="!has(self.className) || !has(self.backend)",
+        message="write at most one of className (the name of a CheckpointStoreClass) and backend",
     )
     def _class_or_backend(self) -> bool:
-        return (self.class_name is None) != (self.backend is None)
+        return self.class_name is None or self.backend is None
 
     @transition_rule(
         cel="!has(oldSelf.className) || (has(self.className) && self.className == oldSelf.className)",

@@ -64,7 +64,7 @@ BAD = {
     "class-and-backend": Bad(
         lambda admin, _: admin.spec() | {"className": "shared"},
         "InvalidSpec",
-        ("spec: write exactly one of className", "and backend"),
+        ("spec: write at most one of className", "and backend"),
         event="InvalidSpec",
         rule=True,
     ),

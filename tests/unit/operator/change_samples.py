@@ -33,6 +33,7 @@ FIXED_FIELDS: dict[str, tuple[str, Any, Any]] = {
 
 REFUSED_CHANGES: dict[str, Change] = {
     "another class": Change({"className": "a"}, {"className": "b"}, "spec.className", "put back the old one"),
+    "no class any more": Change({"className": "a"}, {}, "spec.className", "put back the old one"),
     "another kind": Change(on("postgresql"), on("redis"), "spec.backend", "locus-memory migrate"),
     "another claim": Change(
         on("file", size=None, existingClaim="a"),
@@ -58,6 +59,8 @@ REFUSED_CHANGES: dict[str, Change] = {
 }
 
 ACCEPTED_CHANGES: dict[str, tuple[Spec, Spec]] = {
+    "the default class, written in": ({}, {"className": "shared"}),
+    "a backend for a store without": ({}, with_memory()),
     "another server for the same data": (
         on("postgresql"),
         on("postgresql", host="replica", port=6432, sslMode="prefer"),

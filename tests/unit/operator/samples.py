@@ -62,6 +62,7 @@ EXPRESSION: Spec = {"key": "team", "operator": "In", "values": ["a", "b"]}
 VALID_STORES: dict[str, Spec] = {
     **{kind: on(kind) for kind in BACKENDS},
     "a class": {"className": "shared"},
+    "the default class": {},
     "nulls are absent": {"backend": {"memory": {}, "redis": None}, "className": None, "suspend": None},
     "everything around the backend": {
         **on("postgresql"),
@@ -124,8 +125,7 @@ VALID_STORES: dict[str, Spec] = {
 
 INVALID_STORES: dict[str, Wrong] = {
     "no spec": Wrong(None, "spec", "is required"),
-    "neither class nor backend": Wrong({}, "spec", "exactly one of className"),
-    "class and backend": Wrong(with_memory(className="shared"), "spec", "exactly one of className"),
+    "class and backend": Wrong(with_memory(className="shared"), "spec", "at most one of className"),
     "two backends": Wrong({"backend": on("redis")["backend"] | {"memory": {}}}, "spec.backend", "exactly one backend"),
     "no backend": Wrong({"backend": {}}, "spec.backend", "exactly one backend"),
     "a backend without braces": Wrong({"backend": {"memory": None}}, "spec.backend", "`memory: {}`"),
