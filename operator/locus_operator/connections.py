@@ -50,6 +50,7 @@ class _Idle:
 @dataclass(slots=True)
 class _Endpoint:
     places: asyncio.Semaphore
+    beside: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     idle: list[_Idle] = field(default_factory=list)
     open: int = 0
     away: UnavailableError | None = None
@@ -68,12 +69,12 @@ class Connections:
     """Lends connections. Belongs to one event loop.
 
     Args:
-        limit: Most connections to one endpoint, idle ones included; at least 1.
+        limit: Most connections to one endpoint, idle ones included; at least 2, for one is kept free for `beside`.
         idle_seconds: How long a connection that nobody needs stays open.
     """
 
     def __init__(self, *, limit: int = 5, idle_seconds: float = 30.0) -> None:
-        self._limit = limit
+        self._lent = max(limit - 1, 1)
         self._idle_seconds = idle_seconds
         self._endpoints: dict[Hashable, _Endpoint] = {}
 
@@ -89,7 +90,7 @@ class Connections:
         Raises:
             UnavailableError: The endpoint is away, or was a moment ago.
         """
-        place = self._endpoints.setdefault(endpoint, _Endpoint(asyncio.Semaphore(self._limit)))
+        place = self._place(endpoint)
         async with place.places:
             connection = await self._take(place, key, opener)
             if connection is None:
@@ -101,6 +102,15 @@ class Connections:
                 raise
             if await self._reset(place, connection, opener):
                 place.idle.append(_Idle(key, connection, opener.close, time.monotonic()))
+
+    @asynccontextmanager
+    async def beside(self, endpoint: Hashable) -> AsyncIterator[None]:
+        """Make room for a second, short connection of somebody who has borrowed one: to try the issued login.
+
+        The caller opens and closes it. To borrow a second one instead could wait for ever, with all borrowers doing so.
+        """
+        async with self._place(endpoint).beside:
+            yield
 
     async def close_idle(self) -> None:
         """Close what nobody has needed for a while, and forget endpoints without connections."""
@@ -117,6 +127,9 @@ class Connections:
             while place.idle:
                 await self._end_oldest(place)
 
+    def _place(self, endpoint: Hashable) -> _Endpoint:
+        return self._endpoints.setdefault(endpoint, _Endpoint(asyncio.Semaphore(self._lent)))
+
     async def _take(self, place: _Endpoint, key: Hashable, opener: Opener[ConnectionT]) -> ConnectionT | None:
         """Return an idle connection that is alive, the one used last."""
         while (connection := place.take(key)) is not None:
@@ -128,7 +141,7 @@ class Connections:
     async def _open(self, place: _Endpoint, opener: Opener[ConnectionT]) -> ConnectionT:
         if place.away is not None and (place.probing or time.monotonic() < place.next_try):
             raise UnavailableError(str(place.away)) from place.away
-        if place.open >= self._limit:
+        if place.open >= self._lent:
             # This borrower has a place, so one of them is idle, and of another key.
             await self._end_oldest(place)
         place.open += 1

@@ -58,8 +58,10 @@ async def test_no_more_than_the_limit_are_open_whatever_their_keys(server: Serve
     connections = Connections(limit=3)
 
     async def work(key: int) -> None:
-        async with connections.lend(ENDPOINT, key % 5, server.opener):
+        async with connections.lend(ENDPOINT, key % 5, server.opener), connections.beside(ENDPOINT):
+            login = await server.open()
             await asyncio.sleep(0)
+            await server.close(login)
 
     await asyncio.gather(*(work(key) for key in range(100)))
     assert server.most == 3
