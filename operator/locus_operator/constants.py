@@ -88,6 +88,7 @@ class ConditionReason(StrEnum):
     NAMESPACE_NOT_ALLOWED = "NamespaceNotAllowed"
     # Something that the spec names is not there, or not as it should be.
     CLASS_NOT_FOUND = "ClassNotFound"
+    CLASS_NOT_READY = "ClassNotReady"
     CLASS_IN_USE = "ClassInUse"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - the reason's name, no secret
     SECRET_INVALID = "SecretInvalid"  # noqa: S105 - the reason's name, no secret
@@ -108,6 +109,7 @@ class EventReason(StrEnum):
     DRIFT_CORRECTED = "DriftCorrected"
     CREDENTIALS_ROTATED = "CredentialsRotated"
     RETENTION_APPLIED = "RetentionApplied"
+    BACKEND_WARNING = "BackendWarning"
     PROVISIONING_FAILED = "ProvisioningFailed"
     INVALID_SPEC = "InvalidSpec"
     CONFLICT = "Conflict"

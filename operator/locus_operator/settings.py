@@ -37,6 +37,9 @@ class Settings(BaseSettings):
         namespace: The operator's own namespace: Secrets of a `CheckpointStoreClass` are there.
         watch_namespaces: Namespaces whose stores are reconciled, comma-separated; empty for all.
         workers: Stores that are worked on at the same time.
+        drift_interval_seconds: Pause between two sweeps over all stores, a tenth more or less.
+        drift_workers: Stores that a sweep looks at at the same time.
+        connections_per_endpoint: Most connections that the controller has to one server.
         missing_retry_seconds: First pause while a Secret or class that the spec names is missing or incomplete;
             it costs a few requests to the API server and nothing on the backend. Doubles with each try.
         missing_retry_max_seconds: Longest such pause.
@@ -58,6 +61,9 @@ class Settings(BaseSettings):
     namespace: str = Field("locus-system", min_length=1)
     watch_namespaces: Annotated[tuple[str, ...], NoDecode] = ()
     workers: int = Field(10, ge=1, le=1000)
+    drift_interval_seconds: Seconds = 600
+    drift_workers: int = Field(4, ge=1, le=1000)
+    connections_per_endpoint: int = Field(10, ge=2, le=1000)
 
     missing_retry_seconds: Seconds = 5
     missing_retry_max_seconds: Seconds = 60

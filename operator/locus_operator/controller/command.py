@@ -8,9 +8,12 @@ import logging
 import kopf
 
 from locus_operator import logs
+from locus_operator.connections import Connections
 from locus_operator.controller import stores
+from locus_operator.controller.index import StoreIndex
 from locus_operator.controller.reconciler import Reconciler
 from locus_operator.controller.startup import kopf_settings
+from locus_operator.controller.sweep import Sweep
 from locus_operator.engine import Progress
 from locus_operator.kube import Kubernetes
 from locus_operator.settings import Settings
@@ -33,16 +36,30 @@ def run(settings: Settings | None = None, *, progress: Progress | None = None) -
 async def _run(settings: Settings, progress: Progress | None) -> None:
     async with Kubernetes.connect() as kubernetes:
         cluster = await kubernetes.cluster_id()
-        reconciler = Reconciler(kubernetes, settings, cluster, stores.post_event, progress=progress)
-        registry = kopf.OperatorRegistry()
+        connections = Connections(limit=settings.connections_per_endpoint)
+        reconciler = Reconciler(kubernetes, settings, cluster, stores.post_event, connections, progress=progress)
+        index, registry = StoreIndex(), kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(kopf.login_via_client)
-        stores.register(registry, reconciler)
-        _log.info("controller is starting for %s", ", ".join(settings.watch_namespaces) or "all namespaces")
-        await kopf.operator(
-            registry=registry,
-            settings=kopf_settings(settings),
-            clusterwide=not settings.watch_namespaces,
-            namespaces=settings.watch_namespaces,
-            standalone=True,
-            liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz",
+        stores.register(registry, reconciler, index)
+        sweep = Sweep(
+            index,
+            reconciler.sweep,
+            interval=settings.drift_interval_seconds,
+            workers=settings.drift_workers,
+            afterwards=(connections.close_idle,),
         )
+        _log.info("controller is starting for %s", ", ".join(settings.watch_namespaces) or "all namespaces")
+        sweeping = asyncio.create_task(sweep.run(), name="drift sweep")
+        try:
+            await kopf.operator(
+                registry=registry,
+                settings=kopf_settings(settings),
+                clusterwide=not settings.watch_namespaces,
+                namespaces=settings.watch_namespaces,
+                standalone=True,
+                liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz",
+            )
+        finally:
+            sweeping.cancel()
+            await asyncio.wait([sweeping])
+            await connections.close()

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from locus_operator.api import CheckpointStoreStatus
 from locus_operator.api.status import Claims, ConditionStatus
 from locus_operator.constants import ConditionReason, ConditionType, EventReason
-from locus_operator.engine import ConditionState, Failure
+from locus_operator.engine import ConditionState, Failure, Reconciled
 from locus_operator.provisioner import Action, Plan
 
 MAX_MESSAGE: Final = 1000
@@ -30,23 +30,36 @@ class Event:
     message: str
 
 
-def of_success(before: CheckpointStoreStatus, plan: Plan, generation: int) -> Event | None:
-    """Return the Event of a reconcile that succeeded; None when all was well and nothing had to be done.
+def of_success(before: CheckpointStoreStatus, done: Reconciled, generation: int) -> list[Event]:
+    """Return the Events of a reconcile that succeeded; none when all was well and nothing had to be done.
 
     Args:
         before: The status before it.
-        plan: What was done.
+        done: What was done and found.
         generation: The generation of the spec.
     """
+    events = []
+    if (told := _of_plan(before, done.plan, generation)) is not None:
+        events.append(told)
+    if done.expired:
+        how = next(each.message for each in done.conditions if each.type is ConditionType.RETENTION_ENFORCED)
+        message = f"deleted {done.expired} checkpoints: {how}"
+        events.append(Event("Normal", EventReason.RETENTION_APPLIED, _cut(message)))
+    known = before.condition(ConditionType.PROVISIONED)
+    new = (warning for warning in done.warnings if known is None or warning not in known.message)
+    return events + [Event("Warning", EventReason.BACKEND_WARNING, _cut(warning)) for warning in new]
+
+
+def _of_plan(before: CheckpointStoreStatus, plan: Plan, generation: int) -> Event | None:
     ready = before.condition(ConditionType.READY)
     was_ready = ready is not None and ready.status is ConditionStatus.TRUE
     if not plan:
         return None if was_ready else Event("Normal", EventReason.PROVISIONED, "ready; nothing had to be done")
     # A spec that is the same, of a store that was complete once: somebody changed the backend.
     same_spec = ready is not None and ready.observed_generation == generation
-    if same_spec and before.claims is not None:
-        return Event("Normal", EventReason.DRIFT_CORRECTED, _list(plan.actions))
-    return Event("Normal", EventReason.PROVISIONED, _list(plan.actions))
+    drifted = same_spec and before.claims is not None
+    reason = EventReason.DRIFT_CORRECTED if drifted else EventReason.PROVISIONED
+    return Event("Normal", reason, _list(plan.actions))
 
 
 def of_failure(before: CheckpointStoreStatus, failure: Failure, generation: int) -> Event | None:

@@ -12,6 +12,7 @@ from locus_operator.api import (
     parse_store_class,
 )
 from locus_operator.api.store_class import NamespacesFrom
+from locus_operator.connections import Connections
 from locus_operator.constants import ANNOTATION_ADOPT, ConditionReason
 from locus_operator.engine import StoreRequest, effective_spec, required_secrets
 from locus_operator.errors import RefusedError
@@ -56,12 +57,14 @@ class Fetcher:
         kubernetes: The API server.
         cluster: Identity of the cluster, for claims on backends.
         namespace: The operator's own namespace, where classes have their Secrets.
+        connections: Administrators' connections, shared by all stores.
     """
 
-    def __init__(self, kubernetes: Kubernetes, cluster: str, namespace: str) -> None:
+    def __init__(self, kubernetes: Kubernetes, cluster: str, namespace: str, connections: Connections) -> None:
         self._kubernetes = kubernetes
         self._cluster = cluster
         self._namespace = namespace
+        self._connections = connections
 
     async def spec(self, store: CheckpointStore, *, deleting: bool = False) -> CheckpointStoreSpec:
         """Return the store's effective spec.
@@ -93,6 +96,7 @@ class Fetcher:
             sources=sources,
             binding=binding.data if binding is not None else None,
             adopt=adopt,
+            connections=self._connections,
         )
         return Inputs(request, binding)
 

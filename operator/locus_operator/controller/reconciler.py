@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from locus_operator import engine, logs
 from locus_operator.api import CheckpointStore, CheckpointStoreStatus, InvalidSpecError, parse_store
 from locus_operator.api.store import DeletionPolicy
+from locus_operator.connections import Connections
 from locus_operator.controller import events, status
 from locus_operator.controller.inputs import Fetcher, Inputs
 from locus_operator.controller.place import check_place
@@ -51,6 +52,7 @@ class Reconciler:
         settings: Pauses, workers and the operator's namespace.
         cluster: Identity of the cluster, for claims on backends.
         post: Writes Events.
+        connections: Administrators' connections, shared by all stores.
         progress: Called after each action on a backend, with its index in its plan.
     """
 
@@ -60,12 +62,13 @@ class Reconciler:
         settings: Settings,
         cluster: str,
         post: Poster,
+        connections: Connections,
         *,
         progress: Progress | None = None,
     ) -> None:
         self._kubernetes = kubernetes
         self._settings = settings
-        self._fetcher = Fetcher(kubernetes, cluster, settings.namespace)
+        self._fetcher = Fetcher(kubernetes, cluster, settings.namespace, connections)
         self._post = post
         self._progress = progress
         self._workers = asyncio.Semaphore(settings.workers)
@@ -77,6 +80,15 @@ class Reconciler:
         work = self._works.setdefault(store.uid, Work())
         work.failures = 0
         await self._reconcile(store, work)
+
+    async def sweep(self, store: StoreIdentity) -> None:
+        """Look whether the backend still is as desired, and delete what retention no longer allows.
+
+        A store that has failed is left to its back-off, or to the next change of its spec.
+        """
+        work = self._works.setdefault(store.uid, Work())
+        if not work.failures:
+            await self._reconcile(store, work, sweeping=True)
 
     async def release(self, store: StoreIdentity, *, failures: int) -> Blocked | None:
         """Take a store that is being deleted off its backend.
@@ -117,10 +129,10 @@ class Reconciler:
 
     # Reconciling
 
-    async def _reconcile(self, store: StoreIdentity, work: Work) -> None:
+    async def _reconcile(self, store: StoreIdentity, work: Work, *, sweeping: bool = False) -> None:
         work.stay_asleep()
         async with work.lock, self._workers:
-            failure = await self._try(store, work)
+            failure = await self._try(store, work, sweeping=sweeping)
         work.failures = 0 if failure is None else work.failures + 1
         backoff = backoff_of(failure, self._settings) if failure is not None else None
         if backoff is not None and self._works.get(store.uid) is work:
@@ -133,14 +145,17 @@ class Reconciler:
         self._retries.add(task)  # the event loop itself keeps no reference
         task.add_done_callback(self._retries.discard)
 
-    async def _try(self, store: StoreIdentity, work: Work) -> Failure | None:
+    async def _try(self, store: StoreIdentity, work: Work, *, sweeping: bool) -> Failure | None:
         """Reconcile once and report; returns what went wrong."""
         try:
             body = await self._kubernetes.store(store.namespace, store.name)
-            if body is None or body["metadata"]["uid"] != store.uid or body["metadata"].get("deletionTimestamp"):
+            if body is None or body["metadata"]["uid"] != store.uid:
+                self.forget(store.uid)
+                return None
+            if body["metadata"].get("deletionTimestamp"):
                 return None
             try:
-                await self._provision(store, body, work)
+                await self._provision(store, body, work, sweeping=sweeping)
             except Exception as error:  # noqa: BLE001 - each error becomes a condition
                 return await self._failed(store, body, error)
         except ProvisioningError as error:
@@ -149,7 +164,7 @@ class Reconciler:
             return engine.failure(error)
         return None
 
-    async def _provision(self, store: StoreIdentity, body: Object, work: Work) -> None:
+    async def _provision(self, store: StoreIdentity, body: Object, work: Work, *, sweeping: bool) -> None:
         before, generation = status.read_status(body), int(body["metadata"]["generation"])
         parsed = parse_store(body)
         if parsed.spec.suspend:
@@ -160,13 +175,13 @@ class Reconciler:
         inputs = await self._fetcher.inputs(store, parsed, spec)
         inputs.check_binding(name)
         started = await self._announce(store, before, inputs, generation)
-        done = await engine.reconcile(inputs.request, progress=self._logged(store))
+        request = replace(inputs.request, enforce_retention=sweeping)
+        done = await engine.reconcile(request, progress=self._logged(store))
         work.sources = {source: data for source, data in inputs.request.sources.items() if data is not None}
         await self._kubernetes.write_binding(store, name, done.binding, inputs.binding)
         await self._drop_renamed_binding(store, before, name)
         await self._write(store, started, status.succeeded(started, done, name, generation, _now()))
-        event = events.of_success(before, done.plan, generation)
-        if event is not None:
+        for event in events.of_success(before, done, generation):
             self._post(body, event)
 
     async def _announce(

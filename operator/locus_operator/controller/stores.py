@@ -9,12 +9,13 @@ import kopf
 
 from locus_operator.constants import ANNOTATION_ABANDON, GROUP, STORE_PLURAL, VERSION
 from locus_operator.controller.events import Event
+from locus_operator.controller.index import StoreIndex
 from locus_operator.controller.reconciler import Reconciler
 from locus_operator.kube import Object, StoreIdentity
 
 
-def register(registry: kopf.OperatorRegistry, reconciler: Reconciler) -> None:
-    """Have the reconciler called for every store.
+def register(registry: kopf.OperatorRegistry, reconciler: Reconciler, index: StoreIndex) -> None:
+    """Have the reconciler called for every store, and the index know them all.
 
     Retries are the reconciler's own: kopf would not call a handler that waits for its next try, even if the store is
     changed meanwhile.
@@ -32,8 +33,11 @@ def register(registry: kopf.OperatorRegistry, reconciler: Reconciler) -> None:
     async def abandon(namespace: str | None, name: str | None, uid: str | None, **_: Any) -> None:
         await reconciler.abandon(_identity(namespace, name, uid))
 
-    async def forget(type: str | None, uid: str | None, **_: Any) -> None:  # noqa: A002 - kopf's name for it
-        if type == "DELETED" and uid is not None:
+    async def remember(type: str | None, uid: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002 - kopf's name
+        if type != "DELETED":
+            index.remember(body)
+        elif uid is not None:
+            index.forget(uid)
             reconciler.forget(uid)
 
     on = (GROUP, VERSION, STORE_PLURAL)
@@ -43,7 +47,7 @@ def register(registry: kopf.OperatorRegistry, reconciler: Reconciler) -> None:
     # Only these two make kopf put a finalizer on a store, and only on one for which `when` holds.
     kopf.on.delete(*on, registry=registry, when=_leaves_something, id="release")(release)
     kopf.on.delete(*on, registry=registry, when=_is_abandoned, id="abandon")(abandon)
-    kopf.on.event(*on, registry=registry, id="forget")(forget)
+    kopf.on.event(*on, registry=registry, id="remember")(remember)
 
 
 def post_event(store: Object, event: Event) -> None:

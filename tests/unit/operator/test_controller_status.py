@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from locus_operator.api import CheckpointStoreStatus
-from locus_operator.api.status import Claims, Condition, ConditionStatus
+from locus_operator.api.status import Claims, Condition, ConditionStatus, RetentionStatus
+from locus_operator.binding import Binding
 from locus_operator.constants import ConditionReason, ConditionType, EventReason
 from locus_operator.controller import events, status
 from locus_operator.controller.retries import Backoff, backoff_of
-from locus_operator.engine import ConditionState, deletion_blocked, failure
+from locus_operator.engine import ConditionState, Reconciled, deletion_blocked, failure
 from locus_operator.errors import RefusedError, UnavailableError
 from locus_operator.provisioner import Action, Plan
 from locus_operator.settings import Settings
@@ -29,6 +30,18 @@ def state(value: ConditionStatus, reason: ConditionReason = ConditionReason.READ
 def ready(generation: int = 1, *, claims: Claims | None = None) -> CheckpointStoreStatus:
     conditions = status.merge_conditions((), [state(ConditionStatus.TRUE)], generation, THEN)
     return CheckpointStoreStatus(conditions=conditions, claims=claims)
+
+
+def done(plan: Plan, *, expired: int | None = None, warnings: tuple[str, ...] = ()) -> Reconciled:
+    provisioned = ". ".join(("as desired", *warnings))
+    conditions = (
+        ConditionState(ConditionType.PROVISIONED, ConditionStatus.TRUE, ConditionReason.PROVISIONED, provisioned),
+        ConditionState(
+            ConditionType.RETENTION_ENFORCED, ConditionStatus.TRUE, ConditionReason.RETENTION_APPLIED, "by the sweep"
+        ),
+    )
+    binding = Binding("memory", {})
+    return Reconciled(plan, binding, "memory", None, Claims(), (), conditions, warnings, expired=expired)
 
 
 def merged(before: tuple[Condition, ...], new: ConditionState) -> Condition:
@@ -87,7 +100,7 @@ def test_a_status_survives_the_api_server() -> None:
 
 
 def test_the_first_success_tells_what_was_done() -> None:
-    event = events.of_success(CheckpointStoreStatus(), PLAN, 1)
+    (event,) = events.of_success(CheckpointStoreStatus(), done(PLAN), 1)
 
     assert event == events.Event(
         "Normal", EventReason.PROVISIONED, "create schema locus_a_b: missing; create role locus_a_b_a: missing"
@@ -95,24 +108,45 @@ def test_the_first_success_tells_what_was_done() -> None:
 
 
 def test_nothing_done_to_a_ready_store_is_no_event() -> None:
-    assert events.of_success(ready(), Plan(), 1) is None
+    assert events.of_success(ready(), done(Plan()), 1) == []
 
 
 def test_the_same_spec_on_a_changed_backend_is_drift_and_a_new_spec_is_not() -> None:
-    drift = events.of_success(ready(claims=Claims()), PLAN, 1)
-    change = events.of_success(ready(claims=Claims()), PLAN, 2)
+    (drift,) = events.of_success(ready(claims=Claims()), done(PLAN), 1)
+    (change,) = events.of_success(ready(claims=Claims()), done(PLAN), 2)
 
-    assert drift is not None
-    assert change is not None
     assert (drift.reason, change.reason) == ("DriftCorrected", "Provisioned")
+
+
+def test_what_retention_has_deleted_is_told_and_nothing_is_not() -> None:
+    (event,) = events.of_success(ready(), done(Plan(), expired=7), 1)
+
+    assert event == events.Event("Normal", EventReason.RETENTION_APPLIED, "deleted 7 checkpoints: by the sweep")
+    assert events.of_success(ready(), done(Plan(), expired=0), 1) == []
+
+
+def test_a_warning_is_told_once() -> None:
+    warned = done(Plan(), warnings=("the volume is shared",))
+    (event,) = events.of_success(ready(), warned, 1)
+    known = status.succeeded(ready(), warned, "s-binding", 1, NOW)
+
+    assert event == events.Event("Warning", EventReason.BACKEND_WARNING, "the volume is shared")
+    assert events.of_success(known, warned, 1) == []
+
+
+def test_deleted_checkpoints_are_added_up() -> None:
+    first = status.succeeded(ready(), done(Plan(), expired=7), "s-binding", 1, NOW)
+    second = status.succeeded(first, done(Plan(), expired=2), "s-binding", 1, NOW)
+    unswept = status.succeeded(second, done(Plan()), "s-binding", 1, NOW)
+
+    assert unswept.retention == RetentionStatus(last_run_at=NOW, deleted_total=9)
 
 
 def test_a_long_plan_fits_into_an_event_and_says_how_much_is_left_out() -> None:
     plan = Plan(tuple(Action("create", "table", f"ö{number:03}" * 10, "missing") for number in range(100)))
 
-    event = events.of_success(CheckpointStoreStatus(), plan, 1)
+    (event,) = events.of_success(CheckpointStoreStatus(), done(plan), 1)
 
-    assert event is not None
     assert len(event.message.encode()) <= events.MAX_MESSAGE
     named = event.message.count("create table")
     assert named > 5
@@ -120,9 +154,8 @@ def test_a_long_plan_fits_into_an_event_and_says_how_much_is_left_out() -> None:
 
 
 def test_one_huge_action_is_cut() -> None:
-    event = events.of_success(CheckpointStoreStatus(), Plan((Action("set", "x", "ö" * 2000, ""),)), 1)
+    (event,) = events.of_success(CheckpointStoreStatus(), done(Plan((Action("set", "x", "ö" * 2000, ""),))), 1)
 
-    assert event is not None
     assert len(event.message.encode()) <= events.MAX_MESSAGE
 
 
