@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import secrets
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,8 +16,31 @@ from locus_operator.api import CheckpointStoreSpec
 from locus_operator.constants import BINDING_TYPE_PREFIX, PROVIDER
 from locus_operator.service_binding import well_known_entries
 
-_ENTROPY_BYTES: Final = 32
-_PASSWORD: Final = re.compile(r"[A-Za-z0-9_-]{32,}")
+_KINDS: Final = (string.ascii_lowercase, string.ascii_uppercase, string.digits, "-_")
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordPolicy:
+    """What passwords a backend takes. All are random letters, digits, `-` and `_`.
+
+    Attributes:
+        length: Characters, 6 bits of entropy each.
+        of_each_kind: At least so many lower-case letters, upper-case letters, digits, and `-` or `_`.
+    """
+
+    length: int = 43
+    of_each_kind: int = 0
+
+    def generate(self) -> str:
+        """Return a new password."""
+        while not self.accepts(password := "".join(secrets.choice("".join(_KINDS)) for _ in range(self.length))):
+            pass
+        return password
+
+    def accepts(self, password: str) -> bool:
+        """Tell whether a password can be one of ours: somebody may have edited the Secret."""
+        counts = [sum(character in kind for character in password) for kind in _KINDS]
+        return len(password) == self.length == sum(counts) and min(counts) >= self.of_each_kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +93,22 @@ def retention_of(spec: CheckpointStoreSpec) -> Retention | None:
     return Retention(max_age_seconds=max_age.seconds if max_age else None, max_checkpoints_per_thread=count)
 
 
-def password_for(logins: tuple[str, ...], connection_type: str, existing: Mapping[str, str] | None) -> str:
+def password_for(
+    logins: tuple[str, ...],
+    connection_type: str,
+    existing: Mapping[str, str] | None,
+    policy: PasswordPolicy = PasswordPolicy(),
+) -> str:
     """Return the password that the login of a binding shall have: the one that agents have already, if any.
 
     Args:
         logins: Names of the store's logins.
         connection_type: Type of the binding document.
         existing: Data of the binding Secret, if there is one.
+        policy: What the backend takes.
     """
     if existing and existing.get(TYPE_FILE) == connection_type and existing.get("username") in logins:
         password = existing.get("password", "")
-        # Somebody may have edited it: a weak one is replaced.
-        if _PASSWORD.fullmatch(password):
+        if policy.accepts(password):
             return password
-    return secrets.token_urlsafe(_ENTROPY_BYTES)
+    return policy.generate()

@@ -11,11 +11,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 from locus_memory.connection import Connection
 from locus_memory.opening import open_checkpointer
 from locus_operator.api.store import CheckpointStoreSpec
+from locus_operator.binding import PasswordPolicy
 from locus_operator.connections import Connections
 from locus_operator.volumes import VolumeClaims
 
@@ -154,7 +155,12 @@ class Provisioner(ABC, Generic[BackendT, ObservedT]):
 
     All methods raise only `RefusedError` and `UnavailableError`, whose messages name the object, the privilege or
     the setting that is in the way, and never a secret.
+
+    Attributes:
+        passwords: What passwords the backend takes.
     """
+
+    passwords: ClassVar[PasswordPolicy] = PasswordPolicy()
 
     def __init__(self, request: Request[BackendT]) -> None:
         self.request = request

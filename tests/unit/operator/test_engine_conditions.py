@@ -8,7 +8,7 @@ from locus_memory.connection import PostgreSQLConnection
 from locus_operator.api import InvalidSpecError, parse_store, parse_store_class
 from locus_operator.api.rules import FieldError
 from locus_operator.api.status import ConditionStatus
-from locus_operator.binding import binding_of, password_for
+from locus_operator.binding import PasswordPolicy, binding_of, password_for
 from locus_operator.conditions import Retry, deletion_blocked, failure, retention_enforced, success
 from locus_operator.constants import ConditionReason, ConditionType
 from locus_operator.engine import (
@@ -213,16 +213,26 @@ def test_passwords_are_long_and_random() -> None:
 
 
 def existing(**changes: str) -> dict[str, str]:
-    return {"type": "postgresql", "username": LOGINS[0], "password": "x" * 40} | changes
+    return {"type": "postgresql", "username": LOGINS[0], "password": "x" * 43} | changes
 
 
 def test_a_binding_of_this_login_keeps_its_password() -> None:
-    assert password_for(LOGINS, "postgresql", existing()) == "x" * 40
+    assert password_for(LOGINS, "postgresql", existing()) == "x" * 43
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"type": "redis"}, {"username": "someone"}, {"password": "short"}, {"password": "x" * 40 + "'"}],
+    [{"type": "redis"}, {"username": "someone"}, {"password": "short"}, {"password": "x" * 43 + "'"}],
 )
 def test_any_other_binding_does_not(changes: dict[str, str]) -> None:
-    assert password_for(LOGINS, "postgresql", existing(**changes)) not in ("x" * 40, changes.get("password"))
+    assert password_for(LOGINS, "postgresql", existing(**changes)) not in ("x" * 43, changes.get("password"))
+
+
+def test_a_password_is_what_the_backend_takes() -> None:
+    policy = PasswordPolicy(length=30, of_each_kind=2)
+    password = password_for(LOGINS, "oracle", None, policy)
+    assert len(password) == 30
+    kinds = (str.islower, str.isupper, str.isdigit, lambda character: character in "-_")
+    assert all(sum(map(kind, password)) >= 2 for kind in kinds)
+    for refused in (password + "x", "aA1-" * 7 + "é_", "aaA11--" + "a" * 23):
+        assert not policy.accepts(refused)
