@@ -57,7 +57,7 @@ class DirectoryBinding:
         try:
             document = self.directory / DOCUMENT_FILE
             if document.is_file():
-                return parse_document(document.read_bytes())
+                return parse_document(document.read_bytes()).read_from(self.directory)
             uri = self.directory / URI_FILE
             if uri.is_file():
                 return parse_url(uri.read_text().strip())

@@ -8,7 +8,8 @@ second description. Unknown fields are kept, so that an older library tolerates 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
@@ -74,6 +75,10 @@ class BaseConnection(BaseModel):
         """Return the JSON object for `connection.json`, secrets included."""
         revealed: dict[str, Any] = _reveal(self.model_dump(by_alias=True, exclude_none=True))
         return revealed
+
+    def read_from(self, directory: Path) -> Self:
+        """Return the document as it means what it says in this directory: its relative paths start there."""
+        return self
 
 
 class HostAddress(BaseModel):
@@ -155,8 +160,9 @@ class OracleConnection(BaseConnection):
     Attributes:
         dsn: Connect descriptor, EZConnect string or alias in tnsnames.ora; without login.
         owner: Schema of the tables, when it is not the login's own.
-        wallet_location: Directory of the wallet; `~` is the home directory.
-        config_dir: Directory of tnsnames.ora; the wallet's by default.
+        wallet_location: Directory of the wallet; `~` is the home directory. A relative one starts at the document's
+            own directory, so `.` is a wallet whose files are beside it.
+        config_dir: Directory of tnsnames.ora, likewise; the wallet's by default.
         ca: Certificates that sign the server's, PEM text, for TLS without a wallet.
         ssl_server_dn_match: The server's certificate must name the host, or be `ssl_server_cert_dn`.
         ssl_server_cert_dn: Distinguished name of the server's certificate.
@@ -176,6 +182,16 @@ class OracleConnection(BaseConnection):
     ssl_server_dn_match: bool = True
     ssl_server_cert_dn: str | None = None
     pool_max_size: int = Field(default=10, ge=1)
+
+    def read_from(self, directory: Path) -> Self:
+        """Return the document with absolute paths; see `BaseConnection.read_from`."""
+        paths = {"wallet_location": self.wallet_location, "config_dir": self.config_dir}
+        found = {
+            name: str(directory / path)
+            for name, path in paths.items()
+            if path is not None and not path.startswith("~") and not Path(path).is_absolute()
+        }
+        return self.model_copy(update=found)
 
 
 class OCIBucketConnection(BaseConnection):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from locus_memory.binding import find_binding
-from locus_memory.connection import FileConnection, MemoryConnection
+from locus_memory.connection import FileConnection, MemoryConnection, OracleConnection
 from locus_memory.errors import BindingError, BindingNotFoundError
 
 
@@ -105,3 +105,24 @@ def test_an_unusable_binding_is_an_error_that_names_it(tmp_path: Path, name: str
 def test_the_representation_of_a_url_binding_shows_no_password() -> None:
     binding = find_binding(None, {"LOCUS_CHECKPOINT_URL": "redis://u:hunter2@h:1/0"})
     assert "hunter2" not in repr(binding)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [(".", "{binding}"), ("wallet", "{binding}/wallet"), ("/etc/wallet", "/etc/wallet"), ("~/wallet", "~/wallet")],
+)
+def test_a_wallet_s_relative_path_starts_at_the_binding(tmp_path: Path, written: str, meant: str) -> None:
+    directory = bind(tmp_path, "support")
+    document = {"version": 1, "type": "oracle", "dsn": "db_low", "wallet_location": written, "config_dir": written}
+    (directory / "connection.json").write_text(json.dumps(document))
+    connection = find_binding(None, {"SERVICE_BINDING_ROOT": str(tmp_path)}).connection()
+    assert isinstance(connection, OracleConnection)
+    expected = meant.format(binding=directory)
+    assert (connection.wallet_location, connection.config_dir) == (expected, expected)
+
+
+def test_a_document_without_a_wallet_gets_none(tmp_path: Path) -> None:
+    directory = bind(tmp_path, "support")
+    (directory / "connection.json").write_text('{"version": 1, "type": "oracle", "dsn": "db:1521/agents"}')
+    connection = find_binding(None, {"SERVICE_BINDING_ROOT": str(tmp_path)}).connection()
+    assert connection == OracleConnection(dsn="db:1521/agents")
