@@ -49,6 +49,14 @@ FINALIZER: Final = f"{GROUP}/finalizer"
 KOPF_PREFIX: Final = f"kopf.{GROUP}"
 """Prefix of the annotations that kopf keeps for itself, so that two kopf operators never meet."""
 
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGER: Final = "locus-operator"
+"""The value of `LABEL_MANAGED_BY` on what the operator made."""
+ANNOTATION_CLAIM: Final = f"{GROUP}/claim"
+"""On a PersistentVolumeClaim: whose it is, as JSON."""
+LABEL_STORE_UID: Final = f"{GROUP}/store-uid"
+"""On a PersistentVolumeClaim: UID of the store whose it is."""
+
 PROVIDER: Final = "locus-memory"
 """The `provider` entry of every binding."""
 BINDING_TYPE_PREFIX: Final = "servicebinding.io/"
@@ -92,6 +100,7 @@ class ConditionReason(StrEnum):
     CLASS_IN_USE = "ClassInUse"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - the reason's name, no secret
     SECRET_INVALID = "SecretInvalid"  # noqa: S105 - the reason's name, no secret
+    VOLUME_CLAIM_NOT_FOUND = "VolumeClaimNotFound"
     # The backend refuses.
     AUTHENTICATION_FAILED = "AuthenticationFailed"
     MISSING_PRIVILEGES = "MissingPrivileges"

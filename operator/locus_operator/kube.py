@@ -34,7 +34,9 @@ from locus_operator.constants import (
     API_VERSION,
     CLASS_PLURAL,
     GROUP,
+    LABEL_MANAGED_BY,
     LABEL_STORE,
+    MANAGER,
     STORE_KIND,
     STORE_PLURAL,
     VERSION,
@@ -98,6 +100,7 @@ class Kubernetes:
     """A connection to the API server."""
 
     def __init__(self, client: ApiClient) -> None:
+        self.client = client
         self._core = CoreV1Api(client)
         self._custom = CustomObjectsApi(client)
 
@@ -120,19 +123,19 @@ class Kubernetes:
 
     async def cluster_id(self) -> str:
         """Return the UID of the namespace `kube-system`, which identifies the cluster for as long as it lives."""
-        namespace = await _ask("get Namespace kube-system", self._core.read_namespace("kube-system"))
+        namespace = await ask("get Namespace kube-system", self._core.read_namespace("kube-system"))
         if namespace is None or namespace.metadata is None or namespace.metadata.uid is None:
             raise UnavailableError("the cluster has no namespace kube-system, whose UID identifies it")
         return namespace.metadata.uid
 
     async def namespace_labels(self, name: str) -> dict[str, str]:
         """Return the labels of a namespace."""
-        namespace = await _ask(f"get Namespace {name}", self._core.read_namespace(name))
+        namespace = await ask(f"get Namespace {name}", self._core.read_namespace(name))
         return dict((namespace.metadata.labels if namespace and namespace.metadata else None) or {})
 
     async def namespace_is_ending(self, name: str) -> bool:
         """Tell whether a namespace is being deleted, or gone: nothing can be created in it any more."""
-        namespace = await _ask(f"get Namespace {name}", self._core.read_namespace(name))
+        namespace = await ask(f"get Namespace {name}", self._core.read_namespace(name))
         return namespace is None or (
             namespace.metadata is not None and namespace.metadata.deletion_timestamp is not None
         )
@@ -140,12 +143,12 @@ class Kubernetes:
     async def store(self, namespace: str, name: str) -> Object | None:
         """Return a `CheckpointStore` as it is now, or None."""
         call = self._custom.get_namespaced_custom_object(GROUP, VERSION, namespace, STORE_PLURAL, name)
-        return cast("Object | None", await _ask(f"get {STORE_PLURAL} {namespace}/{name}", call))
+        return cast("Object | None", await ask(f"get {STORE_PLURAL} {namespace}/{name}", call))
 
     async def store_class(self, name: str) -> Object | None:
         """Return a `CheckpointStoreClass`, or None."""
         call = self._custom.get_cluster_custom_object(GROUP, VERSION, CLASS_PLURAL, name)
-        return cast("Object | None", await _ask(f"get {CLASS_PLURAL} {name}", call))
+        return cast("Object | None", await ask(f"get {CLASS_PLURAL} {name}", call))
 
     async def write_status(self, store: StoreIdentity, status: Object) -> None:
         """Replace a store's whole status; nothing happens if the store is gone or is another one by now."""
@@ -162,20 +165,20 @@ class Kubernetes:
             patch,
             _content_type="application/json-patch+json",
         )
-        await _ask(f"patch the status of {STORE_PLURAL} {store}", call)
+        await ask(f"patch the status of {STORE_PLURAL} {store}", call)
 
     async def source(self, namespace: str, source: Source) -> dict[str, str] | None:
         """Return the decoded data of a Secret or ConfigMap, or None; entries that are no UTF-8 are left out."""
         what = f"get {source.kind} {namespace}/{source.name}"
         if source.kind == "ConfigMap":
-            config_map = await _ask(what, self._core.read_namespaced_config_map(source.name, namespace))
+            config_map = await ask(what, self._core.read_namespaced_config_map(source.name, namespace))
             return None if config_map is None else dict(config_map.data or {})
-        secret = await _ask(what, self._core.read_namespaced_secret(source.name, namespace))
+        secret = await ask(what, self._core.read_namespaced_secret(source.name, namespace))
         return None if secret is None else _decode(_encoded(secret))
 
     async def binding(self, namespace: str, name: str) -> BindingSecret | None:
         """Return the Secret of this name, whoever owns it, or None."""
-        secret = await _ask(f"get Secret {namespace}/{name}", self._core.read_namespaced_secret(name, namespace))
+        secret = await ask(f"get Secret {namespace}/{name}", self._core.read_namespaced_secret(name, namespace))
         if secret is None or secret.metadata is None:
             return None
         metadata, encoded = secret.metadata, _encoded(secret)
@@ -211,7 +214,7 @@ class Kubernetes:
             existing = None
         if existing is None:
             call = self._core.create_namespaced_secret(store.namespace, wanted)
-            await _ask(f"create Secret {store.namespace}/{name}", call)
+            await ask(f"create Secret {store.namespace}/{name}", call)
             return True
         if existing.controller == store.uid and existing.holds(wanted):
             return False
@@ -219,17 +222,17 @@ class Kubernetes:
         wanted.metadata.resource_version = existing.version
         wanted.metadata.labels = {**existing.labels, **(wanted.metadata.labels or {})}
         replace = self._core.replace_namespaced_secret(name, store.namespace, wanted)
-        await _ask(f"update Secret {store.namespace}/{name}", replace)
+        await ask(f"update Secret {store.namespace}/{name}", replace)
         return True
 
     async def delete_binding(self, namespace: str, name: str, existing: BindingSecret) -> None:
         """Delete this very Secret; one that is gone already is done."""
         options = V1DeleteOptions(preconditions=V1Preconditions(uid=existing.uid))
         call = self._core.delete_namespaced_secret(name, namespace, body=options)
-        await _ask(f"delete Secret {namespace}/{name}", call)
+        await ask(f"delete Secret {namespace}/{name}", call)
 
 
-async def _ask(what: str, call: Awaitable[T]) -> T | None:
+async def ask(what: str, call: Awaitable[T]) -> T | None:
     """Wait for an answer; None when there is no such object.
 
     Args:
@@ -275,7 +278,7 @@ def _secret(store: StoreIdentity, name: str, binding: Binding) -> V1Secret:
         controller=True,
         block_owner_deletion=True,
     )
-    labels = {"app.kubernetes.io/managed-by": "locus-operator", LABEL_STORE: store.name}
+    labels = {LABEL_MANAGED_BY: MANAGER, LABEL_STORE: store.name}
     return V1Secret(
         metadata=V1ObjectMeta(name=name, namespace=store.namespace, labels=labels, owner_references=[owner]),
         type=binding.secret_type,

@@ -18,6 +18,7 @@ _MISSING: Final = {
     ConditionReason.CLASS_NOT_FOUND,
     ConditionReason.SECRET_NOT_FOUND,
     ConditionReason.SECRET_INVALID,
+    ConditionReason.VOLUME_CLAIM_NOT_FOUND,
 }
 
 
