@@ -4,17 +4,19 @@ osmem shows writes to searches at once, takes any login and keywords of any leng
 
 * answers searches from a copy of each index, brought up to date only by a refresh; nothing refreshes by itself, which
   is the longest that a real server may take;
-* checks logins (HTTP Basic) and what their role permits, and has the endpoint that makes users;
+* checks logins (HTTP Basic) and what their roles permit, and has the plugins for that and for the management of
+  indexes, each of which can be taken out;
 * refuses keywords over 32,766 bytes, strings over 50,000,000 and names over 50,000 characters, requests over 100 MiB,
   and hits beyond 10,000;
 * keeps a log of requests, closes connections, and fails requests on demand, below `/_front/`.
 
-It can be killed and paused without a loss, since the documents are in osmem; what is in here is made anew.
+It can be killed and paused without a loss, since the documents are in osmem and users and policies in a file; what else
+is in here is made anew.
 """
 
 import argparse
 import asyncio
-import base64
+import json
 import re
 import ssl
 from collections import defaultdict
@@ -26,6 +28,11 @@ import aiohttp
 from aiohttp import web
 from pydantic_core import from_json, to_json
 
+from tests.emulators.opensearch_actions import item_needs, needs, security_exception
+from tests.emulators.opensearch_controls import Controls
+from tests.emulators.opensearch_ism import StateManagement
+from tests.emulators.opensearch_security import Security
+
 MAX_CONTENT_BYTES = 100 * 1024 * 1024
 MAX_KEYWORD_BYTES = 32_766
 MAX_RESULT_WINDOW = 10_000
@@ -33,7 +40,6 @@ TOO_LONG_STRING = re.compile(rb'"[^"\\]{50000001,}')
 TOO_LONG_NAME = re.compile(rb'"[^"\\]{50001,}"\s*:')
 SEARCHABLE = "--searchable"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-READS = ("GET", "HEAD")
 
 
 def error(status: int, kind: str, reason: str) -> web.Response:
@@ -47,16 +53,21 @@ class Front:
     Args:
         store: URL of osmem-server.
         password: Of the user ``admin``.
+        state: File for users and policies.
     """
 
-    def __init__(self, store: str, password: str) -> None:
+    def __init__(self, store: str, password: str, state: Path) -> None:
         self.store = store
-        self.users = {"admin": (password, "all_access")}
+        self.state = state
+        self.security = Security(password, self.save_state)
+        self.ism = StateManagement(self.save_state, self.security.permits)
+        if state.exists():
+            kept = json.loads(state.read_text())
+            self.security.load(kept["security"])
+            self.ism.load(kept["ism"])
         self.changed: dict[str, dict[str, str | None]] = defaultdict(dict)
         self.keywords: dict[str, set[str]] = {}
-        self.log: list[dict[str, Any]] = []
-        self.faults: list[dict[str, Any]] = []
-        self.connections: set[asyncio.Transport] = set()
+        self.controls = Controls()
         self.refreshing = asyncio.Lock()
 
     async def run_session(self, application: web.Application) -> Any:
@@ -64,6 +75,9 @@ class Front:
         await self.copy_everything()
         yield
         await self.session.close()
+
+    def save_state(self) -> None:
+        self.state.write_text(json.dumps({"security": self.security.dump(), "ism": self.ism.dump()}))
 
     async def ask(self, method: str, path: str, body: Any = None) -> Any:
         data = body if isinstance(body, bytes) or body is None else to_json(body)
@@ -77,58 +91,53 @@ class Front:
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         transport = request.transport
         assert isinstance(transport, asyncio.Transport)
-        self.connections = {each for each in self.connections if not each.is_closing()} | {transport}
+        self.controls.remember(transport)
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             return web.Response(status=413)
-        refusal = self.check_login(request)
+        refusal = await self.check_permissions(request)
         if refusal is not None:
             return refusal
         if request.path.startswith("/_front/"):
             return await handler(request)
-        fault = self.take_fault(request)
+        fault = self.controls.take_fault(request)
         if fault and fault["action"] == "answer":
             return web.json_response(fault["body"], status=fault["status"])
         if fault and fault["action"] == "drop_before":
             transport.abort()
             return web.Response(status=500)
         response = await handler(request)
-        self.log.append(
-            {
-                "method": request.method,
-                "path": request.path,
-                "query": dict(request.query),
-                "status": response.status,
-                "sent": len(body),
-                "received": response.content_length or 0,
-            }
-        )
+        self.controls.write_down(request, response, len(body))
         if fault and fault["action"] == "drop_after":
             transport.abort()
         return response
 
-    def check_login(self, request: web.Request) -> web.Response | None:
-        try:
-            scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-            name, _, password = base64.b64decode(token, validate=True).decode().partition(":")
-        except ValueError:
-            scheme = name = password = ""
-        known, role = self.users.get(name, (None, ""))
-        if scheme != "Basic" or known is None or known != password:
+    async def check_permissions(self, request: web.Request) -> web.Response | None:
+        missing = [
+            prefix
+            for prefix, plugin in (("/_plugins/_security/", self.security), ("/_plugins/_ism/", self.ism))
+            if request.path.startswith(prefix) and not plugin.enabled
+        ]
+        if missing:
+            text = f"no handler found for uri [{request.path_qs}] and method [{request.method}]"
+            return web.json_response({"error": text}, status=400)
+        if not self.security.enabled:
+            return None
+        user = self.security.user_of(request)
+        if user is None:
             # A real server's answer is plain text.
             return web.Response(status=401, text="Unauthorized", headers={"WWW-Authenticate": "Basic"})
-        reads = request.method in READS or request.path.endswith(("/_mget", "/_search"))
-        if role != "all_access" and not reads:
-            return error(403, "security_exception", f"no permissions for [{request.path}] and User [name={name}]")
-        return None
+        request["user"] = user
+        wildcard = re.match(r"/(_|[^/]*[*,])", request.path)
+        indexes = await self.index_names() if wildcard else ()
+        action = self.security.refused(user, needs(request.method, request.path, indexes))
+        if action is None:
+            return self.security.api_refusal(request, user)
+        return web.json_response({"error": security_exception(action, user), "status": 403}, status=403)
 
-    def take_fault(self, request: web.Request) -> dict[str, Any] | None:
-        for fault in self.faults:
-            if re.search(fault["path"], f"{request.method} {request.path}") and fault["times"] > 0:
-                fault["times"] -= 1
-                return fault
-        return None
+    async def index_names(self) -> list[str]:
+        return [name for name in await self.ask("GET", "/_mapping") if not name.endswith(SEARCHABLE)]
 
     # Indexes
 
@@ -144,12 +153,22 @@ class Front:
         response = await self.forward(request)
         if response.status == 200:
             await self.ask("PUT", f"/{name}{SEARCHABLE}", body or {})
+            self.ism.index_created(name)
+        return response
+
+    async def change_mapping(self, request: web.Request) -> web.Response:
+        name = request.match_info["index"]
+        self.keywords.pop(name, None)
+        response = await self.forward(request)
+        if response.status == 200:
+            await self.ask("PUT", f"/{name}{SEARCHABLE}/_mapping", await request.read())
         return response
 
     async def delete_index(self, request: web.Request) -> web.Response:
         name = request.match_info["index"]
         self.changed.pop(name, None)
         self.keywords.pop(name, None)
+        self.ism.index_deleted(name)
         await self.ask("DELETE", f"/{name}{SEARCHABLE}")
         return await self.forward(request)
 
@@ -160,7 +179,7 @@ class Front:
         if len(body) > MAX_RESULT_WINDOW and TOO_LONG_NAME.search(body):
             return error(400, "x_content_parse_exception", "Name length exceeds the maximum allowed (50000)")
         items = list(_bulk_items(body))
-        refused = {number: await self.refusal(index, item[1]) for number, item in enumerate(items)}
+        refused = {number: await self.refusal(request, index, item) for number, item in enumerate(items)}
         lines = [line for number, item in enumerate(items) if refused[number] is None for line in item[2]]
         answers: list[Any] = []
         if lines:
@@ -172,10 +191,10 @@ class Front:
         outcomes = []
         for number, (action, _, _) in enumerate(items):
             [(verb, target)] = action.items()
-            reason = refused[number]
-            if reason is not None:
-                failure = {"type": "illegal_argument_exception", "reason": reason}
-                outcomes.append({verb: {"_index": index, "_id": target["_id"], "status": 400, "error": failure}})
+            failure = refused[number]
+            if failure is not None:
+                status = 403 if failure["type"] == "security_exception" else 400
+                outcomes.append({verb: {"_index": index, "_id": target["_id"], "status": status, "error": failure}})
                 continue
             outcome = next(forwarded)
             outcomes.append(outcome)
@@ -186,14 +205,42 @@ class Front:
             await self.refresh_index(index)
         return web.json_response({"took": 1, "errors": failed, "items": outcomes})
 
-    async def refusal(self, index: str, document: Any) -> str | None:
+    async def refusal(self, request: web.Request, index: str, item: Any) -> dict[str, Any] | None:
+        [(verb, target)] = item[0].items()
+        if self.security.enabled:
+            user = request["user"]
+            if action := self.security.refused(user, item_needs(verb, target.get("_index", index))):
+                return security_exception(action, user)
+        document = item[1]
         fields = (document.get("doc", document) if isinstance(document, dict) else {}).items()
         for name, value in fields:
             values = value if isinstance(value, list) else [value]
             longest = max((len(each.encode()) for each in values if isinstance(each, str)), default=0)
             if longest > MAX_KEYWORD_BYTES and name in await self.keyword_fields(index):
-                return f'Document contains at least one immense term in field="{name}"'
+                reason = f'Document contains at least one immense term in field="{name}"'
+                return {"type": "illegal_argument_exception", "reason": reason}
         return None
+
+    async def multi_get(self, request: web.Request) -> web.Response:
+        index, docs = request.match_info.get("index"), (await request.json())["docs"]
+        wanted = [(each.get("_index", index), each) for each in docs]
+        if self.security.enabled:
+            user = request["user"]
+            actions = [self.security.refused(user, item_needs("mget", name)) for name, _ in wanted]
+        else:
+            actions = [None] * len(wanted)
+        permitted = [each for each, action in zip(docs, actions, strict=True) if action is None]
+        answer = await self.ask("POST", request.path, {"docs": permitted}) if permitted else {"docs": []}
+        if "docs" not in answer:
+            return web.json_response(answer, status=answer["status"])
+        found = iter(answer["docs"])
+        shown = [
+            next(found)
+            if action is None
+            else {"_index": name, "_id": each["_id"], "error": security_exception(action, user)}
+            for (name, each), action in zip(wanted, actions, strict=True)
+        ]
+        return web.json_response({"docs": shown})
 
     async def keyword_fields(self, index: str) -> set[str]:
         if index not in self.keywords:
@@ -258,34 +305,19 @@ class Front:
     async def unsupported(self, request: web.Request) -> web.Response:
         return error(501, "unsupported_operation_exception", f"the front has no {request.method} {request.path}")
 
-    # Users, and the front's own controls
+    # Plugins
 
-    async def put_user(self, request: web.Request) -> web.Response:
-        user = await request.json()
-        self.users[request.match_info["name"]] = (user["password"], user["opendistro_security_roles"][0])
-        return web.json_response({"status": "CREATED"}, status=201)
-
-    async def delete_user(self, request: web.Request) -> web.Response:
-        self.users.pop(request.match_info["name"], None)
-        return web.json_response({"status": "OK"})
-
-    async def read_log(self, request: web.Request) -> web.Response:
-        log, self.log = self.log, []
-        return web.json_response(log)
-
-    async def add_fault(self, request: web.Request) -> web.Response:
-        self.faults.append(await request.json())
+    async def set_plugins(self, request: web.Request) -> web.Response:
+        there = await request.json()
+        self.security.enabled, self.ism.enabled = there["security"], there["ism"]
+        self.save_state()
         return web.json_response({})
 
-    async def clear_faults(self, request: web.Request) -> web.Response:
-        self.faults.clear()
+    async def forget_users(self, request: web.Request) -> web.Response:
+        self.security.reset()
+        self.ism.reset()
+        self.save_state()
         return web.json_response({})
-
-    async def drop_connections(self, request: web.Request) -> web.Response:
-        dropped = [each for each in self.connections if each is not request.transport and not each.is_closing()]
-        for transport in dropped:
-            transport.abort()
-        return web.json_response({"dropped": len(dropped)})
 
     def application(self) -> web.Application:
         application = web.Application(client_max_size=MAX_CONTENT_BYTES, middlewares=[self.guard])
@@ -293,18 +325,22 @@ class Front:
         index = r"/{index:[^_/][^/]*}"
         application.add_routes(
             [
-                web.post("/_front/log", self.read_log),
-                web.post("/_front/faults", self.add_fault),
-                web.delete("/_front/faults", self.clear_faults),
-                web.post("/_front/drop_connections", self.drop_connections),
-                web.put("/_plugins/_security/api/internalusers/{name}", self.put_user),
-                web.delete("/_plugins/_security/api/internalusers/{name}", self.delete_user),
+                *self.controls.routes(),
+                web.put("/_front/plugins", self.set_plugins),
+                web.post("/_front/forget_users", self.forget_users),
+                *self.security.routes(),
+                *self.ism.routes(),
+                web.put("/_index_template/{name}", self.forward),
+                web.delete("/_index_template/{name}", self.forward),
+                web.put(f"{index}/_mapping", self.change_mapping),
+                web.put(f"{index}/_settings", self.forward),
+                web.post("/_mget", self.multi_get),
                 web.put(index, self.create_index),
                 web.delete(index, self.delete_index),
                 web.post(f"{index}/_bulk", self.bulk),
                 web.post(f"{index}/_refresh", self.refresh),
                 web.post(f"{index}/_search", self.search),
-                web.post(f"{index}/_mget", self.forward),
+                web.post(f"{index}/_mget", self.multi_get),
                 web.get("/{path:.*}", self.forward),
                 web.route("*", "/{path:.*}", self.unsupported),
             ]
@@ -330,13 +366,14 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--store", required=True, help="URL of osmem-server")
     parser.add_argument("--password-file", type=Path, required=True)
+    parser.add_argument("--state-file", type=Path, required=True, help="for users and policies")
     parser.add_argument("--certificate", type=Path, help="with its key beside it; plain HTTP by default")
     arguments = parser.parse_args()
     context = None
     if arguments.certificate:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(arguments.certificate, arguments.certificate.with_suffix(".key"))
-    front = Front(arguments.store, arguments.password_file.read_text())
+    front = Front(arguments.store, arguments.password_file.read_text(), arguments.state_file)
     web.run_app(
         front.application(),
         host=arguments.host,

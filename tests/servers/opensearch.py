@@ -3,6 +3,7 @@
 import importlib.util
 import ssl
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +15,7 @@ from tests.servers.processes import ServerUnavailableError
 from tests.servers.server import Server
 from tests.servers.tls import CertificateAuthority
 
-FRONT = Path(__file__).parents[1] / "emulators" / "opensearch.py"
+REPOSITORY = Path(__file__).parents[2]
 
 
 class OsmemServer(Server):
@@ -103,11 +104,19 @@ class OpenSearchServer(Server):
         return answer.json()
 
     def reset(self) -> None:
-        """Forget all indexes and faults."""
+        """Forget all indexes, templates, users, policies and faults; both plugins are there again."""
+        self.set_plugins()
         for index in self.ask("GET", "/_mapping"):
             if not index.endswith("--searchable"):
                 self.ask("DELETE", f"/{index}")
+        for template in self.ask("GET", "/_index_template")["index_templates"]:
+            self.ask("DELETE", f"/_index_template/{template['name']}")
+        self.ask("POST", "/_front/forget_users")
         self.ask("DELETE", "/_front/faults")
+
+    def set_plugins(self, *, security: bool = True, ism: bool = True) -> None:
+        """Be a server that has these plugins."""
+        self.ask("PUT", "/_front/plugins", {"security": security, "ism": ism})
 
     def documents(self, index: str) -> list[dict[str, Any]]:
         """All documents of an index, refreshed or not."""
@@ -162,7 +171,14 @@ class OpenSearchServer(Server):
         options = [f"--host={self.host}", f"--port={self.port}", f"--store={self._store.url}"]
         if self.authority:
             options.append(f"--certificate={self.directory / 'server.crt'}")
-        return [sys.executable, str(FRONT), *options, f"--password-file={self._password_file}"]
+        options += [
+            f"--password-file={self._password_file}",
+            f"--state-file={self.directory / 'users-and-policies.json'}",
+        ]
+        return [sys.executable, "-m", "tests.emulators.opensearch", *options]
+
+    def _environment(self) -> Mapping[str, str]:
+        return {**super()._environment(), "PYTHONPATH": str(REPOSITORY)}
 
     def _is_ready(self) -> bool:
         # Whoever else took the port must not be sent our password.
