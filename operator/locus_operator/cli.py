@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator
@@ -14,13 +15,14 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from locus_operator import engine
+from locus_operator import engine, plan_text
 from locus_operator.api import CheckpointStore, InvalidSpecError
 from locus_operator.api import crd as crd_module
 from locus_operator.api.status import ConditionStatus
 from locus_operator.engine import Reconciled, Retry, StoreRequest
 from locus_operator.errors import ProvisioningError
 from locus_operator.manifests import ManifestError, Manifests, read_manifests
+from locus_operator.provisioner import Action
 
 _SECRET_ENTRIES: Final = ("password", "uri", "connection.json")
 
@@ -44,6 +46,8 @@ _CODES_HELP: Final = (
     "Exit codes: 0 done; 1 unexpected error; 2 the input is wrong or not supported; 3 the backend refuses, or a "
     "Secret or class is missing; 4 the backend is away."
 )
+
+_REFUSED: Final = "note: lines with ! may destroy data: apply refuses them without --allow-destructive"
 
 app = typer.Typer(
     name="locus-operator",
@@ -87,7 +91,10 @@ def plan(filename: File, secrets: Secrets = None, cluster: Cluster = "local", bi
     """Plan each store of the files."""
 
     async def show(store: CheckpointStore, request: StoreRequest) -> None:
-        typer.echo(f"{_title(store, request)}\n{await engine.plan(request)}")
+        found = await engine.plan(request)
+        typer.echo(f"{_title(store, request)}\n{plan_text.text(found)}")
+        if any(action.destructive for action in found.actions):
+            typer.echo(_REFUSED, err=True)
 
     _each_store(show, filename, secrets, cluster, binding_dir, allow_destructive=True)
 
@@ -111,12 +118,38 @@ def apply_stores(
 
     async def reconcile(store: CheckpointStore, request: StoreRequest) -> None:
         typer.echo(_title(store, request))
-        done = await engine.reconcile(request, progress=lambda index, action: typer.echo(f"{index + 1:>3}. {action}"))
+        done = await engine.reconcile(request, progress=_print_action)
         if not done.plan:
-            typer.echo("  nothing to do")
+            typer.echo(plan_text.summary(done.plan))
         _report(store, done, binding_dir, show_binding=show_binding)
 
     _each_store(reconcile, filename, secrets, cluster, binding_dir, allow_destructive=allow_destructive)
+
+
+@app.command(
+    help="Take the stores off their backends, as `kubectl delete` does: logins go, and with deletionPolicy: Delete the "
+    f"data as well. {_CODES_HELP}",
+)
+def delete(
+    filename: File,
+    secrets: Secrets = None,
+    cluster: Cluster = "local",
+    binding_dir: BindingDir = None,
+    allow_destructive: Annotated[
+        bool, typer.Option("--allow-destructive", help="Delete the data of stores with deletionPolicy: Delete.")
+    ] = False,
+) -> None:
+    """Release each store of the files."""
+
+    async def release(store: CheckpointStore, request: StoreRequest) -> None:
+        typer.echo(_title(store, request))
+        done = await engine.release(request, progress=_print_action)
+        if not done.plan:
+            typer.echo(plan_text.summary(done.plan))
+        if binding_dir is not None:
+            shutil.rmtree(binding_dir / store.metadata.name, ignore_errors=True)
+
+    _each_store(release, filename, secrets, cluster, binding_dir, allow_destructive=allow_destructive)
 
 
 @app.command(help="Run the controller; settings come from the environment.")
@@ -186,6 +219,10 @@ def _reporting(subject: str) -> Iterator[list[ExitCode]]:
         found = engine.failure(error)
         codes.append(_EXIT_CODES[found.retry])
         typer.echo(f"error: {subject}: {found.reason}: {found.message}", err=True)
+
+
+def _print_action(_: int, action: Action) -> None:
+    typer.echo(plan_text.line(action))
 
 
 def _title(store: CheckpointStore, request: StoreRequest) -> str:

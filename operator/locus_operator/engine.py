@@ -166,7 +166,7 @@ async def reconcile(request: StoreRequest, *, progress: Progress | None = None) 
     """
     async with _provisioner(request) as provisioner:
         todo = provisioner.plan(await provisioner.observe())
-        _check_destructive(todo, request)
+        _check_destructive(todo, request, "correcting the backend", "Repair it by hand or from a backup")
         await _apply(provisioner, todo, progress)
         expired = await provisioner.enforce_retention() if request.enforce_retention else None
         return await _reconciled(request.spec, todo, provisioner, expired)
@@ -179,9 +179,13 @@ async def plan(request: StoreRequest) -> Plan:
 
 
 async def release(request: StoreRequest, *, progress: Progress | None = None) -> Released:
-    """Take the store off its backend, as its deletion policy says; what is gone already is done; same errors."""
+    """Take the store off its backend, as its deletion policy says; what is gone already is done; same errors.
+
+    Data is destroyed where both the policy and the request say so.
+    """
     async with _provisioner(request) as provisioner:
         todo = provisioner.plan_release(await provisioner.observe())
+        _check_destructive(todo, request, "deleting the store", "Write deletionPolicy: Retain")
         await _apply(provisioner, todo, progress)
         return Released(todo)
 
@@ -249,13 +253,13 @@ async def _apply(provisioner: Provisioner[Any, Any], todo: Plan, progress: Progr
             progress(index, action)
 
 
-def _check_destructive(todo: Plan, request: StoreRequest) -> None:
+def _check_destructive(todo: Plan, request: StoreRequest, purpose: str, advice: str) -> None:
     destructive = [str(action) for action in todo.actions if action.destructive]
     if destructive and not request.allow_destructive:
         raise RefusedError(
             ConditionReason.CONFLICT,
-            f"correcting the backend would destroy data, so nothing was done: {'; '.join(destructive)}. Repair it by "
-            "hand or from a backup, or let it happen with `locus-operator apply --allow-destructive`",
+            f"{purpose} would destroy data, so nothing was done: {'; '.join(destructive)}. {advice}, or "
+            "let it happen with `locus-operator` and its option --allow-destructive",
         )
 
 

@@ -237,6 +237,8 @@ class Reconciler:
                 self._logger(store).warning("let go: its namespace ended before its logins could be dropped")
                 return events.of_abandon(claims)
             request = replace(request, sources={**request.sources, **work.sources})
+        # deletionPolicy: Delete says so, and `kubectl delete` is the consent.
+        request = replace(request, allow_destructive=True)
         return events.of_release((await engine.release(request, progress=self._logged(store))).plan)
 
     async def _blocked(self, store: StoreIdentity, body: Object, error: Exception, failures: int) -> Blocked:

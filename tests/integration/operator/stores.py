@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
@@ -79,7 +79,7 @@ class Store:
 
     async def release(self, policy: str = "Retain") -> Released:
         self.spec = {**self.spec, "deletionPolicy": policy}
-        return await engine.release(self.request())
+        return await engine.release(replace(self.request(), allow_destructive=True))
 
     async def release_until(self, last: int, policy: str) -> None:
         """Release as a process that ends right after the action of this index."""
@@ -89,7 +89,7 @@ class Store:
             if index == last:
                 raise InterruptedRunError(str(action))
 
-        await engine.release(self.request(), progress=end)
+        await engine.release(replace(self.request(), allow_destructive=True), progress=end)
 
     def successor(self) -> Store:
         """A store of the same name that was created after this one was deleted."""

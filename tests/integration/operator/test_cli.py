@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +52,8 @@ def documents(store: Store, **spec: Any) -> list[dict[str, Any]]:
 def test_a_plan_is_printed_and_changes_nothing(run: Run, manifest: Path) -> None:
     first, second = run("plan", "-f", manifest), run("plan", "-f", manifest)
     assert first.exit_code == ExitCode.OK
-    assert "  1. c" in first.stdout  # create or claim
+    assert re.search(r"^  [+~] (create|claim) ", first.stdout, re.MULTILINE)
+    assert re.search(r"^  plan: [0-9]+ to create, [0-9]+ to change, [0-9]+ to remove$", first.stdout, re.MULTILINE)
     assert second.stdout == first.stdout
 
 
@@ -79,6 +81,23 @@ def test_an_agent_runs_with_the_written_binding(
     again = run("apply", "-f", manifest, "--binding-dir", bindings)
     assert "nothing to do" in again.stdout
     assert (bindings / store.name / "password").read_text() == password
+
+
+def test_a_deletion_takes_the_store_off_its_backend(run: Run, store: Store, tmp_path: Path) -> None:
+    path, bindings = tmp_path / "store.yaml", tmp_path / "bindings"
+    path.write_text(yaml.safe_dump_all(documents(store, deletionPolicy="Delete")))
+    assert run("apply", "-f", path, "--binding-dir", bindings).exit_code == ExitCode.OK
+
+    refused = run("delete", "-f", path, "--binding-dir", bindings)
+    assert refused.exit_code == ExitCode.REFUSED
+    assert "--allow-destructive" in refused.stderr
+    assert "nothing to do" in run("apply", "-f", path, "--binding-dir", bindings).stdout
+
+    done = run("delete", "-f", path, "--binding-dir", bindings, "--allow-destructive")
+    assert done.exit_code == ExitCode.OK, done.output
+    assert re.search(r"^  ! ", done.stdout, re.MULTILINE)
+    assert not (bindings / store.name).exists()
+    assert "nothing to do" in run("delete", "-f", path, "--allow-destructive").stdout
 
 
 def test_the_password_is_printed_when_asked_for_only(run: Run, manifest: Path) -> None:
