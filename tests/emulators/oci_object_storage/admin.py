@@ -3,6 +3,8 @@
     PUT    /admin/keys      {"id": "tenancy/user/fingerprint" or "ST$token", "user": …, "public_key": PEM, "expires"?}
     DELETE /admin/keys      {"id": …}                          revokes it
     PUT    /admin/users     {"name": …, "buckets": {"name" or "*": "read" | "write" | "manage"}}
+    PUT    /admin/principals    {"name": …, "variables": {"request.principal.type": …}, "subjects": ["group x", …]}
+                            what statements of policies can say of a user; without it, its id alone
     POST   /admin/faults    {"effect": "status" | "drop-before" | "drop-after" | "delay" | "twice", "count"?: 1,
                              "skip"?: 0, "kinds"?: ["PutObject", …], "name"?: pattern, "status"?, "code"?, "seconds"?}
     DELETE /admin/faults
@@ -10,6 +12,7 @@
     POST   /admin/clock     {"advance_days": …} or {"advance_seconds": …}; then lifecycle policies are enforced
     DELETE /admin/connections                                  closes them; returns how many there were
     PUT    /admin/settings  {"lifecycle_authorized": false}    as without the policy for the service's own principal
+                            {"kms_keys": [OCID, …]}            the Vault keys that there are; null for any
     POST   /admin/copy      {"from": …, "to": …}               a bucket with its objects
     POST   /admin/fill      {"bucket": …, "object": …, "names": […]}   copies an object
     DELETE /admin/buckets   everything but keys and users
@@ -93,6 +96,10 @@ class Admin:
     def _put_users(self, body: dict[str, Any]) -> None:
         self._storage.changed("REPLACE INTO users VALUES (?, ?)", body["name"], json.dumps(body["buckets"]))
 
+    def _put_principals(self, body: dict[str, Any]) -> None:
+        values = (body["name"], json.dumps(body.get("variables", {})), json.dumps(body.get("subjects", [])))
+        self._storage.changed("REPLACE INTO principals VALUES (?, ?, ?)", *values)
+
     def _post_faults(self, body: dict[str, Any]) -> None:
         self._faults.append(Fault(**body))
 
@@ -144,5 +151,5 @@ class Admin:
 
     def _delete_buckets(self, body: dict[str, Any]) -> None:
         with self._storage.transaction():
-            for table in ("objects", "uploads", "buckets", "settings"):
+            for table in ("objects", "versions", "uploads", "replications", "policies", "buckets", "settings"):
                 self._storage.changed(f"DELETE FROM {table}")  # noqa: S608 - names from above

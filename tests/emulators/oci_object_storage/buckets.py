@@ -8,11 +8,24 @@ import uuid
 from typing import Any
 
 from tests.emulators.oci_object_storage.errors import ServiceError, if_match_failed, if_none_match_failed
+from tests.emulators.oci_object_storage.identity import statements
 from tests.emulators.oci_object_storage.lifecycle import check_policy
+from tests.emulators.oci_object_storage.statements import Principal
 from tests.emulators.oci_object_storage.storage import Storage
 from tests.emulators.oci_object_storage.wire import Answer, Call, json_answer, timestamp
 
-_CHANGEABLE = ("publicAccessType", "metadata", "freeformTags", "definedTags", "versioning", "objectEventsEnabled")
+_CHANGEABLE = (
+    "publicAccessType",
+    "metadata",
+    "freeformTags",
+    "definedTags",
+    "versioning",
+    "objectEventsEnabled",
+    "kmsKeyId",
+)
+_MAX_FREEFORM_TAGS = 10
+_VERSIONING = {"Disabled": {"Disabled", "Enabled"}, "Enabled": {"Enabled", "Suspended"}}
+_SUSPENDED = {"Enabled", "Suspended"}
 
 
 def create(storage: Storage, call: Call) -> Answer:
@@ -25,6 +38,9 @@ def create(storage: Storage, call: Call) -> Answer:
         raise ServiceError(400, "MissingParameter", "compartmentId")
     if storage.rows("SELECT 1 FROM buckets WHERE name = ?", name):
         raise ServiceError(409, "BucketAlreadyExists", f"A bucket named '{name}' already exists")
+    if wanted.get("storageTier", "Standard") not in ("Standard", "Archive"):
+        raise ServiceError(400, "InvalidParameter", "storageTier is Standard or Archive")
+    _check(storage, wanted)
     etag = str(uuid.uuid4())
     details = {
         "namespace": call.namespace,
@@ -40,6 +56,7 @@ def create(storage: Storage, call: Call) -> Answer:
         "definedTags": {},
         "versioning": "Disabled",
         "objectEventsEnabled": False,
+        "kmsKeyId": None,
         **{key: value for key, value in wanted.items() if key in _CHANGEABLE and value is not None},
     }
     storage.changed("INSERT INTO buckets VALUES (?, ?, NULL, ?)", name, json.dumps(details), etag)
@@ -66,7 +83,14 @@ def update(storage: Storage, call: Call) -> Answer:
     details, etag = _bucket(storage, call)
     if call.headers.get("if-match", etag) != etag:
         raise if_match_failed()
-    details |= {key: value for key, value in call.json().items() if key in _CHANGEABLE and value is not None}
+    wanted = call.json()
+    _check(storage, wanted)
+    if (versioning := wanted.get("versioning")) not in (None, *_VERSIONING.get(details["versioning"], _SUSPENDED)):
+        raise ServiceError(
+            400, "InvalidParameter", f"versioning cannot go from {details['versioning']} to {versioning}"
+        )
+    details |= {key: value for key, value in wanted.items() if key in _CHANGEABLE and value is not None}
+    details["kmsKeyId"] = details["kmsKeyId"] or None
     etag = str(uuid.uuid4())
     storage.changed("UPDATE buckets SET details = ?, etag = ? WHERE name = ?", json.dumps(details), etag, call.bucket)
     return json_answer(details | {"etag": etag}, {"etag": etag})
@@ -77,7 +101,7 @@ def delete(storage: Storage, call: Call) -> Answer:
     _, etag = _bucket(storage, call)
     if call.headers.get("if-match", etag) != etag:
         raise if_match_failed()
-    for table in ("objects", "uploads"):
+    for table in ("objects", "versions", "uploads", "replications"):
         if storage.rows(f"SELECT 1 FROM {table} WHERE bucket = ? LIMIT 1", call.bucket):  # noqa: S608 - names from above
             raise ServiceError(409, "BucketNotEmpty", f"Bucket named '{call.bucket}' is not empty: delete all {table}")
     storage.changed("DELETE FROM buckets WHERE name = ?", call.bucket)
@@ -99,7 +123,7 @@ def put_policy(storage: Storage, call: Call) -> Answer:
         raise if_match_failed()
     if "if-none-match" in call.headers and current is not None:
         raise if_none_match_failed()
-    if not storage.setting("lifecycle_authorized", True):
+    if not _service_may_act(storage, call):
         raise ServiceError(
             400,
             "InsufficientServicePermissions",
@@ -127,10 +151,44 @@ def create_upload(storage: Storage, call: Call) -> Answer:
     return json_answer(_upload(call, upload, name, storage.now()))
 
 
+def abort_upload(storage: Storage, call: Call) -> Answer:
+    """Give up a multipart upload."""
+    if not storage.changed("DELETE FROM uploads WHERE id = ? AND bucket = ?", call.query.get("uploadId"), call.bucket):
+        raise ServiceError(404, "NoSuchUpload", f"Upload '{call.query.get('uploadId')}' was not found")
+    return Answer(204)
+
+
 def list_uploads(storage: Storage, call: Call) -> Answer:
     """List the multipart uploads that have begun."""
     rows = storage.rows("SELECT id, name, created FROM uploads WHERE bucket = ? ORDER BY name", call.bucket)
     return json_answer([_upload(call, *row) for row in rows])
+
+
+def get_namespace(storage: Storage, call: Call) -> Answer:
+    """Return the namespace of the caller's tenancy."""
+    return json_answer(call.namespace)
+
+
+def _check(storage: Storage, wanted: dict[str, Any]) -> None:
+    tags = wanted.get("freeformTags") or {}
+    if len(tags) > _MAX_FREEFORM_TAGS or any(len(key) > 100 or len(value) > 256 for key, value in tags.items()):
+        raise ServiceError(400, "InvalidParameter", "at most 10 freeformTags, of 100 and 256 characters")
+    known = storage.setting("kms_keys", None)
+    if wanted.get("kmsKeyId") and known is not None and wanted["kmsKeyId"] not in known:
+        raise ServiceError(400, "KmsKeyDisabledOrNotFound", "The key does not exist, or the service may not use it")
+
+
+def _service_may_act(storage: Storage, call: Call) -> bool:
+    """Tell whether the service may delete on the tenancy's behalf; the setting spares tests a policy."""
+    if storage.setting("lifecycle_authorized", True):
+        return True
+    details, _ = _bucket(storage, call)
+    service = Principal({}, frozenset({f"service objectstorage-{call.region}"}))
+    target = {"target.bucket.name": call.bucket}
+    return all(
+        any(each.grants(service, permission, details["compartmentId"], target) for each in statements(storage))
+        for permission in ("BUCKET_READ", "OBJECT_INSPECT", "OBJECT_CREATE", "OBJECT_DELETE")
+    )
 
 
 def _upload(call: Call, upload: str, name: str, created: float) -> dict[str, Any]:

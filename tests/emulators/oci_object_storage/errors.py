@@ -40,6 +40,11 @@ def no_object(name: str, bucket: str) -> ServiceError:
     return ServiceError(404, "ObjectNotFound", f"The object '{name}' was not found in the bucket '{bucket}'")
 
 
+def not_found() -> ServiceError:
+    """The resource of another service is missing, or hidden from the principal."""
+    return ServiceError(404, "NotAuthorizedOrNotFound", "Authorization failed or requested resource not found")
+
+
 def if_match_failed() -> ServiceError:
     """The ETag is not the current one."""
     return ServiceError(412, "IfMatchFailed", "The If-Match header is incorrect")

@@ -45,6 +45,8 @@ def _check_rule(item: dict[str, Any]) -> None:
         raise _invalid(f"rule {item['name']!r}: isEnabled")
     if (action == "ABORT") != (target == "multipart-uploads"):
         raise _invalid(f"rule {item['name']!r}: ABORT is for multipart-uploads, and nothing else is")
+    if action == "ABORT" and item.get("objectNameFilter"):
+        raise _invalid(f"rule {item['name']!r}: rules for multipart-uploads take no objectNameFilter")
 
 
 def _invalid(why: str) -> ServiceError:
@@ -65,7 +67,12 @@ def _apply(storage: Storage, bucket: str, rule: dict[str, Any]) -> None:
         storage.changed("DELETE FROM uploads WHERE bucket = ? AND created <= ?", bucket, before)
         return
     if (rule.get("target") or "objects") != "objects":
-        return  # no bucket here keeps previous versions
+        for version, name in storage.rows(
+            "SELECT id, name FROM versions WHERE bucket = ? AND superseded <= ?", bucket, before
+        ):
+            if rule["action"] == "DELETE" and covers(rule.get("objectNameFilter"), name):
+                storage.changed("DELETE FROM versions WHERE id = ?", version)
+        return
     for stored in storage.list(bucket, "", _LAST, -1):
         if stored.modified > before or not covers(rule.get("objectNameFilter"), stored.name):
             continue

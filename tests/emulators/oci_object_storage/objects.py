@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.emulators.oci_object_storage.errors import ServiceError, if_match_failed, if_none_match_failed, no_object
 from tests.emulators.oci_object_storage.storage import Storage, StoredObject
+from tests.emulators.oci_object_storage.versions import delete_version
 from tests.emulators.oci_object_storage.wire import Answer, Call, json_answer, timestamp
 
 MAX_NAME_BYTES = 1024
@@ -57,7 +58,9 @@ def get(storage: Storage, call: Call) -> Answer:
 
 
 def delete(storage: Storage, call: Call) -> Answer:
-    """Delete an object, if the condition holds."""
+    """Delete an object, if the condition holds; or one version of it."""
+    if "versionId" in call.query:
+        return delete_version(storage, call)
     stored = _existing(storage, call)
     if call.headers.get("if-match", stored.etag) != stored.etag:
         raise if_match_failed()

@@ -22,6 +22,14 @@ CREATE TABLE IF NOT EXISTS objects (
 CREATE TABLE IF NOT EXISTS uploads (id TEXT PRIMARY KEY, bucket TEXT NOT NULL, name TEXT NOT NULL, created REAL);
 CREATE TABLE IF NOT EXISTS keys (id TEXT PRIMARY KEY, user TEXT NOT NULL, public_key TEXT NOT NULL, expires REAL);
 CREATE TABLE IF NOT EXISTS users (name TEXT PRIMARY KEY, buckets TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS principals (name TEXT PRIMARY KEY, variables TEXT NOT NULL, subjects TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS policies (
+    id TEXT PRIMARY KEY, compartment TEXT NOT NULL, name TEXT NOT NULL UNIQUE, details TEXT NOT NULL, etag TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS replications (id TEXT PRIMARY KEY, bucket TEXT NOT NULL, details TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS versions (
+    id TEXT PRIMARY KEY, bucket TEXT NOT NULL, name TEXT NOT NULL, superseded REAL NOT NULL, marker INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
@@ -107,6 +115,7 @@ class Storage:
     ) -> StoredObject:
         """Write an object in place of one of the same name."""
         now, before = self.now(), self.find(bucket, name)
+        self._keep_version(bucket, before)
         created = before.created if before else now
         stored = StoredObject(name, str(uuid.uuid4()), len(body), md5, created, now, tier, headers)
         self.changed(
@@ -116,8 +125,17 @@ class Storage:
         return stored
 
     def delete(self, bucket: str, name: str) -> bool:
-        """Delete an object; tell whether it was there."""
+        """Delete an object; tell whether it was there. With versioning, it becomes a previous version."""
+        if self._keep_version(bucket, self.find(bucket, name)):
+            marker = (str(uuid.uuid4()), bucket, name, self.now())
+            self.changed("INSERT INTO versions VALUES (?, ?, ?, ?, 1)", *marker)
         return self.changed("DELETE FROM objects WHERE bucket = ? AND name = ?", bucket, name) > 0
+
+    def _keep_version(self, bucket: str, before: StoredObject | None) -> bool:
+        versioned = self.rows("SELECT details ->> '$.versioning' FROM buckets WHERE name = ?", bucket) == [("Enabled",)]
+        if before is not None and versioned:
+            self.changed("INSERT INTO versions VALUES (?, ?, ?, ?, 0)", before.etag, bucket, before.name, self.now())
+        return before is not None and versioned
 
     def list(self, bucket: str, start: str, end: str, limit: int) -> list[StoredObject]:
         """Return objects with names from `start` to before `end`, in the order of their UTF-8 bytes."""

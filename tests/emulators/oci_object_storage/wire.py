@@ -29,11 +29,11 @@ class Call:
 
     def json(self) -> dict[str, Any]:
         """Return the body as an object; an empty one where there is none."""
+        if self.bucket and self.name:
+            return {}  # the body of an object
         try:
             found = json.loads(self.body or b"{}")
         except ValueError:
-            found = None
-        if self.name or found is None:
             return {}
         if not isinstance(found, dict):
             raise ServiceError(400, "InvalidJSON", "The body must be a JSON object")
