@@ -68,6 +68,10 @@ BindingDir = Annotated[
     Path | None,
     typer.Option(help="Bindings as files, one directory a store: what SERVICE_BINDING_ROOT of an agent points to."),
 ]
+VolumeDir = Annotated[
+    Path | None,
+    typer.Option(help="Directory in place of PersistentVolumeClaims, for stores of files: <dir>/<namespace>/<claim>."),
+]
 
 
 @app.command(help="Print the CRDs, or write them to a directory.")
@@ -87,7 +91,13 @@ def crds(
 
 
 @app.command(help=f"Show what apply would do on the backend, changing nothing. {_CODES_HELP}")
-def plan(filename: File, secrets: Secrets = None, cluster: Cluster = "local", binding_dir: BindingDir = None) -> None:
+def plan(
+    filename: File,
+    secrets: Secrets = None,
+    cluster: Cluster = "local",
+    binding_dir: BindingDir = None,
+    volume_dir: VolumeDir = None,
+) -> None:
     """Plan each store of the files."""
 
     async def show(store: CheckpointStore, request: StoreRequest) -> None:
@@ -96,7 +106,7 @@ def plan(filename: File, secrets: Secrets = None, cluster: Cluster = "local", bi
         if any(action.destructive for action in found.actions):
             typer.echo(_REFUSED, err=True)
 
-    _each_store(show, filename, secrets, cluster, binding_dir, allow_destructive=True)
+    _each_store(show, filename, secrets, cluster, binding_dir, volume_dir, allow_destructive=True)
 
 
 @app.command(
@@ -109,6 +119,7 @@ def apply_stores(
     secrets: Secrets = None,
     cluster: Cluster = "local",
     binding_dir: BindingDir = None,
+    volume_dir: VolumeDir = None,
     show_binding: Annotated[bool, typer.Option("--show-binding", help="Print the password, too.")] = False,
     allow_destructive: Annotated[
         bool, typer.Option("--allow-destructive", help="Go on where correcting the backend destroys data.")
@@ -123,7 +134,7 @@ def apply_stores(
             typer.echo(plan_text.summary(done.plan))
         _report(store, done, binding_dir, show_binding=show_binding)
 
-    _each_store(reconcile, filename, secrets, cluster, binding_dir, allow_destructive=allow_destructive)
+    _each_store(reconcile, filename, secrets, cluster, binding_dir, volume_dir, allow_destructive=allow_destructive)
 
 
 @app.command(
@@ -135,6 +146,7 @@ def delete(
     secrets: Secrets = None,
     cluster: Cluster = "local",
     binding_dir: BindingDir = None,
+    volume_dir: VolumeDir = None,
     allow_destructive: Annotated[
         bool, typer.Option("--allow-destructive", help="Delete the data of stores with deletionPolicy: Delete.")
     ] = False,
@@ -149,7 +161,7 @@ def delete(
         if binding_dir is not None:
             shutil.rmtree(binding_dir / store.metadata.name, ignore_errors=True)
 
-    _each_store(release, filename, secrets, cluster, binding_dir, allow_destructive=allow_destructive)
+    _each_store(release, filename, secrets, cluster, binding_dir, volume_dir, allow_destructive=allow_destructive)
 
 
 @app.command(help="Run the controller; settings come from the environment.")
@@ -179,6 +191,7 @@ def _each_store(
     secrets: list[Path] | None,
     cluster: str,
     binding_dir: Path | None,
+    volume_dir: Path | None,
     *,
     allow_destructive: bool,
 ) -> None:
@@ -188,7 +201,9 @@ def _each_store(
     for store in manifests.stores:
         with _reporting(f"CheckpointStore {store.metadata.name}") as codes:
             existing = _read_binding(binding_dir, store)
-            request = manifests.request(store, cluster, existing, allow_destructive=allow_destructive)
+            request = manifests.request(
+                store, cluster, existing, volume_dir=volume_dir, allow_destructive=allow_destructive
+            )
             asyncio.run(work(store, request))
         worst = max(worst, *codes, ExitCode.OK)
     if worst:

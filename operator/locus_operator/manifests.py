@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
@@ -16,6 +17,7 @@ from locus_operator.constants import ANNOTATION_ADOPT, CLASS_KIND, STORE_KIND
 from locus_operator.engine import Source, StoreRequest, effective_spec, required_secrets
 from locus_operator.provisioner import Owner
 from locus_operator.sources import SourceData
+from locus_operator.volume_directories import VolumeDirectories
 
 DEFAULT_NAMESPACE: Final = "default"
 
@@ -38,7 +40,13 @@ class Manifests:
     sources: Mapping[tuple[str, str], SourceData] = field(repr=False)
 
     def request(
-        self, store: CheckpointStore, cluster: str, binding: Mapping[str, str] | None, *, allow_destructive: bool
+        self,
+        store: CheckpointStore,
+        cluster: str,
+        binding: Mapping[str, str] | None,
+        *,
+        volume_dir: Path | None,
+        allow_destructive: bool,
     ) -> StoreRequest:
         """Return what the engine needs to know about one store.
 
@@ -46,6 +54,7 @@ class Manifests:
             store: One of `stores`.
             cluster: Name that stands for the cluster in claims.
             binding: Entries of the binding that was written before.
+            volume_dir: Directory in place of PersistentVolumeClaims.
             allow_destructive: Go on where data is destroyed.
 
         Raises:
@@ -63,6 +72,7 @@ class Manifests:
             binding=binding or self.sources.get(("Secret", store.binding_secret_name)),
             adopt=meta.annotations.get(ANNOTATION_ADOPT) == "true",
             allow_destructive=allow_destructive,
+            volumes=VolumeDirectories(volume_dir, namespace) if volume_dir is not None else None,
         )
 
     def _source(self, source: Source) -> SourceData | None:

@@ -13,7 +13,7 @@ from locus_operator.backends import file_plan
 from locus_operator.backends.file_plan import CreateClaim, DropClaim, GrowClaim, MarkClaim, Observed, Target
 from locus_operator.binding import retention_of
 from locus_operator.constants import ConditionReason
-from locus_operator.errors import RefusedError
+from locus_operator.errors import UnsupportedError
 from locus_operator.names import volume_claim_name
 from locus_operator.provisioner import Action, Plan, Provisioner, Report, Request
 from locus_operator.volumes import NewClaim, VolumeClaim, VolumeClaims
@@ -29,7 +29,7 @@ class FileProvisioner(Provisioner[FileBackend, Observed]):
     def __init__(self, request: Request[FileBackend]) -> None:
         super().__init__(request)
         if request.volumes is None:
-            raise RefusedError(
+            raise UnsupportedError(
                 ConditionReason.NOT_SUPPORTED,
                 "spec.backend.file: there are no PersistentVolumeClaims without a cluster; name a directory in their "
                 "place with --volume-dir",

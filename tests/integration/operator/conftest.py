@@ -2,15 +2,14 @@
 
 import secrets
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.integration.operator.stores import Store, drop_roles, postgresql_backend, redis_backend
+from tests.integration.operator.kinds import POSTGRESQL_SERVERS, REDIS_SERVERS, WITH_LOGIN
+from tests.integration.operator.stores import Store, drop_roles, file_backend, postgresql_backend, redis_backend
 from tests.servers.postgresql import SUPERUSER, Database, PostgreSQLServer
 from tests.servers.redis import RedisServer
-
-POSTGRESQL_SERVERS = ("postgresql_server", "tls_postgresql_server")
-REDIS_SERVERS = ("redis_server", "tls_redis_server")
 
 MakeStore = Callable[[str], Store]
 
@@ -52,9 +51,18 @@ def redis_store(redis: RedisServer) -> Store:
     return redis_backend(redis)
 
 
-@pytest.fixture(params=[*POSTGRESQL_SERVERS, "superuser", *REDIS_SERVERS])
+@pytest.fixture
+def file_store(tmp_path: Path) -> Store:
+    """A store in a directory of its own."""
+    return file_backend(tmp_path / "volumes")
+
+
+@pytest.fixture(params=WITH_LOGIN)
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    """A store on each server, with each kind of administrator."""
+    """A store on each server, with each kind of administrator; with the mark `everywhere`, where there is no login."""
+    if request.param == "file":
+        yield request.getfixturevalue("file_store")
+        return
     if request.param in REDIS_SERVERS:
         server: RedisServer = request.getfixturevalue(request.param)
         server.reset()

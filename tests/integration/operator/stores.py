@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -18,6 +19,7 @@ from locus_operator.api import parse_store
 from locus_operator.engine import Reconciled, Released, StoreRequest
 from locus_operator.names import RoleNames
 from locus_operator.provisioner import Action, Owner
+from locus_operator.volume_directories import VolumeDirectories
 from tests.servers.postgresql import Database, TLSPostgreSQLServer
 from tests.servers.redis import RedisServer, TLSRedisServer
 
@@ -41,6 +43,7 @@ class Store:
     adopt: bool = False
     allow_destructive: bool = False
     binding: Mapping[str, str] | None = None
+    volume_dir: Path | None = None
 
     @property
     def names(self) -> RoleNames:
@@ -61,6 +64,7 @@ class Store:
             binding=self.binding,
             adopt=self.adopt,
             allow_destructive=self.allow_destructive,
+            volumes=VolumeDirectories(self.volume_dir, NAMESPACE) if self.volume_dir else None,
         )
 
     async def reconcile(self) -> Reconciled:
@@ -93,11 +97,11 @@ class Store:
 
     def successor(self) -> Store:
         """A store of the same name that was created after this one was deleted."""
-        return Store(self.backend, self.sources, name=self.name, uid="uid-2")
+        return Store(self.backend, self.sources, name=self.name, uid="uid-2", volume_dir=self.volume_dir)
 
     def sibling(self) -> Store:
         """Another store on the same server."""
-        return Store(self.backend, self.sources)
+        return Store(self.backend, self.sources, volume_dir=self.volume_dir)
 
     def connection(self) -> Connection:
         assert self.binding is not None
@@ -141,6 +145,11 @@ def redis_backend(server: RedisServer) -> Store:
         backend |= {"tls": True, "ca": CA}
         sources["server-ca"] = {"ca.crt": server.ca_file.read_text()}
     return Store({"redis": backend}, sources)
+
+
+def file_backend(volume_dir: Path) -> Store:
+    """A store of files, on directories in place of PersistentVolumeClaims."""
+    return Store({"file": {"size": "1Gi"}}, {}, volume_dir=volume_dir)
 
 
 def drop_roles(database: Database) -> None:

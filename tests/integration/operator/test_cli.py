@@ -193,12 +193,6 @@ def test_a_missing_file_is_explained(run: Run, tmp_path: Path) -> None:
     assert "absent.yaml" in done.stderr
 
 
-def test_a_backend_of_a_later_version_is_explained(run: Run, write: Callable[[str], Path]) -> None:
-    done = run("apply", "-f", write(yaml.safe_dump_all(documents(Store({"file": {"size": "1Gi"}}, {}, name="f")))))
-    assert done.exit_code == ExitCode.INVALID
-    assert "BackendNotImplemented: spec.backend.file" in done.stderr
-
-
 def test_one_failing_store_does_not_stop_the_others(run: Run, write: Callable[[str], Path]) -> None:
     backend = {"adminSecretRef": {"name": "admin"}, "addresses": [f"127.0.0.1:{free_port()}"]}
     away = Store({"redis": backend}, {"admin": {"password": "x"}}, name="away")

@@ -1,0 +1,16 @@
+"""On which kinds of backends a promise of the provisioners is held."""
+
+from typing import Final
+
+import pytest
+
+POSTGRESQL_SERVERS: Final = ("postgresql_server", "tls_postgresql_server")
+REDIS_SERVERS: Final = ("redis_server", "tls_redis_server")
+
+WITH_LOGIN: Final = (*POSTGRESQL_SERVERS, "superuser", *REDIS_SERVERS)
+"""Backends that issue a login: the `store` fixture's own."""
+WITHOUT_LOGIN: Final = ("file",)
+"""Backends that issue none: everything but logins is held on them, too."""
+
+everywhere = pytest.mark.parametrize("store", [*WITH_LOGIN, *WITHOUT_LOGIN], indirect=True)
+"""For tests that need no login."""
