@@ -15,8 +15,9 @@ from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import ValidationError
 
+from locus_memory.backends.postgresql_objects import DatabaseObject
 from locus_memory.backends.postgresql_pool import ConnectionPool, InterruptibleConnection
-from locus_memory.backends.postgresql_schema import SCHEMA_VERSION, DatabaseObject, ddl
+from locus_memory.backends.postgresql_schema import SCHEMA_VERSION, ddl
 from locus_memory.backends.postgresql_statements import Statements
 from locus_memory.connection import PostgreSQLConnection, describe
 from locus_memory.errors import (

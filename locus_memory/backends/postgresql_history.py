@@ -59,7 +59,8 @@ INSERT_WRITES: Final = """
             %(task_paths)s::text[]
         ) AS w (task_id, index, channel, payload, task_path)
         ON CONFLICT (thread_key, checkpoint_id, task_id, index) DO UPDATE SET
-            channel = excluded.channel, payload = excluded.payload, task_path = excluded.task_path
+            channel = excluded.channel, payload = excluded.payload, task_path = excluded.task_path,
+            written_at = excluded.written_at
             WHERE excluded.index < 0"""
 
 TEXTS: Final = {

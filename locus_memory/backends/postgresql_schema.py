@@ -8,10 +8,9 @@ words of each thread's current state, brought up to date by the search itself, s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
-from psycopg import sql
+from locus_memory.backends.postgresql_objects import Column, DatabaseObject, index, table, version_table
 
 SCHEMA_VERSION: Final = 1
 """Version of the tables; `locus_schema` records it. Migrations go forward only."""
@@ -23,29 +22,29 @@ VERSION_TABLE: Final = "locus_schema"
 VERSION_PRIVILEGES: Final = ("SELECT",)
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseObject:
-    """A table or an index, and the statement that creates it if it is missing.
-
-    Attributes:
-        kind: What it is; both live in the namespace of relations.
-        name: Name within the schema.
-        statement: Idempotent DDL.
-    """
-
-    kind: Literal["table", "index"]
-    name: str
-    statement: sql.Composed
-
-
 def ddl(schema: str) -> tuple[DatabaseObject, ...]:
     """Return the objects of a store in the order of their creation.
 
     Args:
         schema: An existing schema. The statements are idempotent, need CREATE on it, and run in one transaction.
     """
-    return tuple(
-        DatabaseObject(kind, name, sql.SQL(text).format(**_identifiers(schema))) for kind, name, text in _OBJECTS
+    return (
+        table(schema, "locus_threads", _THREADS, _KEYS_OF_THREADS, " WITH (fillfactor = 70)"),
+        table(schema, "locus_checkpoints", _CHECKPOINTS, _KEYS_OF_CHECKPOINTS),
+        index(
+            schema,
+            "locus_checkpoints_metadata",
+            "locus_checkpoints",
+            "USING gin (metadata jsonb_path_ops) WHERE metadata <> '{{}}'::jsonb",
+        ),
+        index(schema, "locus_checkpoints_created_at", "locus_checkpoints", "USING brin (created_at)"),
+        table(schema, "locus_parts", _PARTS, ("PRIMARY KEY (thread_key, name)", _OF_THREAD)),
+        table(schema, "locus_writes", _WRITES, _KEYS_OF_WRITES),
+        index(schema, "locus_writes_written_at", "locus_writes", "USING brin (written_at)"),
+        table(schema, "locus_search", _SEARCH, ("PRIMARY KEY (thread_key)", _OF_THREAD)),
+        index(schema, "locus_search_document", "locus_search", "USING gin (document)"),
+        # Last: its presence says that everything before it is there.
+        version_table(schema, VERSION_TABLE, SCHEMA_VERSION),
     )
 
 
@@ -54,106 +53,55 @@ def privileges(table: str) -> tuple[str, ...]:
     return VERSION_PRIVILEGES if table == VERSION_TABLE else APPLICATION_PRIVILEGES
 
 
-def _identifiers(schema: str) -> dict[str, sql.Composable]:
-    return {
-        "version_table": sql.Identifier(schema, VERSION_TABLE),
-        "threads": sql.Identifier(schema, "locus_threads"),
-        "checkpoints": sql.Identifier(schema, "locus_checkpoints"),
-        "parts": sql.Identifier(schema, "locus_parts"),
-        "writes": sql.Identifier(schema, "locus_writes"),
-        "search": sql.Identifier(schema, "locus_search"),
-        "version": sql.Literal(SCHEMA_VERSION),
-    }
-
-
 # COLLATE "C": ids are compared byte by byte whatever the database's locale, and LIKE prefixes use the index.
-# STORAGE EXTERNAL: payloads are compressed already. fillfactor: the update on each save stays on its page (HOT).
-_OBJECTS: Final[tuple[tuple[Literal["table", "index"], str, str], ...]] = (
-    (
-        "table",
-        "locus_threads",
-        """CREATE TABLE IF NOT EXISTS {threads} (
-            thread_key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-            thread_id text COLLATE "C" NOT NULL,
-            namespace text COLLATE "C" NOT NULL,
-            last_sequence bigint NOT NULL,
-            latest_checkpoint text COLLATE "C" NOT NULL,
-            UNIQUE (thread_id, namespace)
-        ) WITH (fillfactor = 70)""",
-    ),
-    (
-        "table",
-        "locus_checkpoints",
-        """CREATE TABLE IF NOT EXISTS {checkpoints} (
-            thread_key bigint NOT NULL REFERENCES {threads} ON DELETE CASCADE,
-            sequence bigint NOT NULL,
-            checkpoint_id text COLLATE "C" NOT NULL,
-            parent_id text COLLATE "C",
-            created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-            metadata jsonb NOT NULL,
-            payload bytea NOT NULL,
-            parts text[] COLLATE "C" NOT NULL DEFAULT '{{}}',
-            PRIMARY KEY (thread_key, sequence),
-            UNIQUE (thread_key, checkpoint_id)
-        );
-        ALTER TABLE {checkpoints} ALTER payload SET STORAGE EXTERNAL""",
-    ),
-    (
-        "index",
-        "locus_checkpoints_metadata",
-        """CREATE INDEX IF NOT EXISTS locus_checkpoints_metadata ON {checkpoints}
-            USING gin (metadata jsonb_path_ops) WHERE metadata <> '{{}}'""",
-    ),
-    (
-        "index",
-        "locus_checkpoints_created_at",
-        "CREATE INDEX IF NOT EXISTS locus_checkpoints_created_at ON {checkpoints} USING brin (created_at)",
-    ),
-    (
-        "table",
-        "locus_parts",
-        """CREATE TABLE IF NOT EXISTS {parts} (
-            thread_key bigint NOT NULL REFERENCES {threads} ON DELETE CASCADE,
-            name text COLLATE "C" NOT NULL,
-            data bytea NOT NULL,
-            PRIMARY KEY (thread_key, name)
-        );
-        ALTER TABLE {parts} ALTER data SET STORAGE EXTERNAL""",
-    ),
-    (
-        "table",
-        "locus_writes",
-        """CREATE TABLE IF NOT EXISTS {writes} (
-            thread_key bigint NOT NULL REFERENCES {threads} ON DELETE CASCADE,
-            checkpoint_id text COLLATE "C" NOT NULL,
-            task_id text COLLATE "C" NOT NULL,
-            index integer NOT NULL,
-            channel text COLLATE "C" NOT NULL,
-            payload bytea NOT NULL,
-            task_path text COLLATE "C" NOT NULL,
-            PRIMARY KEY (thread_key, checkpoint_id, task_id, index)
-        );
-        ALTER TABLE {writes} ALTER payload SET STORAGE EXTERNAL""",
-    ),
-    (
-        "table",
-        "locus_search",
-        """CREATE TABLE IF NOT EXISTS {search} (
-            thread_key bigint PRIMARY KEY REFERENCES {threads} ON DELETE CASCADE,
-            last_sequence bigint NOT NULL,
-            latest_checkpoint text COLLATE "C" NOT NULL,
-            document tsvector NOT NULL
-        )""",
-    ),
-    (
-        "index",
-        "locus_search_document",
-        "CREATE INDEX IF NOT EXISTS locus_search_document ON {search} USING gin (document)",
-    ),
-    # Last: its presence says that everything before it is there.
-    (
-        "table",
-        VERSION_TABLE,
-        "CREATE TABLE IF NOT EXISTS {version_table} AS SELECT {version}::int AS version",
-    ),
+# External: payloads are compressed already. fillfactor: the update on each save stays on its page (HOT).
+_TEXT: Final = 'text COLLATE "C"'
+_NOW: Final = "clock_timestamp()"
+_OF_THREAD: Final = "FOREIGN KEY (thread_key) REFERENCES {locus_threads}(thread_key) ON DELETE CASCADE"
+
+_THREADS: Final = (
+    Column("thread_key", "bigint", identity="ALWAYS"),
+    Column("thread_id", _TEXT),
+    Column("namespace", _TEXT),
+    Column("last_sequence", "bigint"),
+    Column("latest_checkpoint", _TEXT),
+)
+_KEYS_OF_THREADS: Final = ("PRIMARY KEY (thread_key)", "UNIQUE (thread_id, namespace)")
+
+_CHECKPOINTS: Final = (
+    Column("thread_key", "bigint"),
+    Column("sequence", "bigint"),
+    Column("checkpoint_id", _TEXT),
+    Column("parent_id", _TEXT, nullable=True),
+    Column("created_at", "timestamp with time zone", default=_NOW),
+    Column("metadata", "jsonb"),
+    Column("payload", "bytea", external=True),
+    Column("parts", 'text[] COLLATE "C"', default="'{}'::text[]"),
+)
+_KEYS_OF_CHECKPOINTS: Final = (
+    "PRIMARY KEY (thread_key, sequence)",
+    "UNIQUE (thread_key, checkpoint_id)",
+    _OF_THREAD,
+)
+
+_PARTS: Final = (Column("thread_key", "bigint"), Column("name", _TEXT), Column("data", "bytea", external=True))
+
+# The time of the write is for retention alone: a write whose checkpoint never came would else be kept for ever.
+_WRITES: Final = (
+    Column("thread_key", "bigint"),
+    Column("checkpoint_id", _TEXT),
+    Column("task_id", _TEXT),
+    Column("index", "integer"),
+    Column("channel", _TEXT),
+    Column("payload", "bytea", external=True),
+    Column("task_path", _TEXT),
+    Column("written_at", "timestamp with time zone", default=_NOW),
+)
+_KEYS_OF_WRITES: Final = ("PRIMARY KEY (thread_key, checkpoint_id, task_id, index)", _OF_THREAD)
+
+_SEARCH: Final = (
+    Column("thread_key", "bigint"),
+    Column("last_sequence", "bigint"),
+    Column("latest_checkpoint", _TEXT),
+    Column("document", "tsvector"),
 )

@@ -92,8 +92,9 @@ _TEXTS: Final = {
             SELECT d.thread_key, p.name, p.data
             FROM source s JOIN destination d USING (namespace) JOIN {parts} p ON p.thread_key = s.thread_key
         ), writes AS (
-            INSERT INTO {writes} (thread_key, checkpoint_id, task_id, index, channel, payload, task_path)
-            SELECT d.thread_key, w.checkpoint_id, w.task_id, w.index, w.channel, w.payload, w.task_path
+            INSERT INTO {writes}
+                (thread_key, checkpoint_id, task_id, index, channel, payload, task_path, written_at)
+            SELECT d.thread_key, w.checkpoint_id, w.task_id, w.index, w.channel, w.payload, w.task_path, w.written_at
             FROM source s JOIN destination d USING (namespace) JOIN {writes} w ON w.thread_key = s.thread_key
         )
         INSERT INTO {checkpoints} (thread_key, sequence, checkpoint_id, parent_id, created_at, metadata, payload, parts)

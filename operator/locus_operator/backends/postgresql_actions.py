@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from psycopg import sql
 
-from locus_memory.backends.postgresql_schema import DatabaseObject, privileges
+from locus_memory.backends.postgresql_objects import DatabaseObject
+from locus_memory.backends.postgresql_schema import privileges
 from locus_operator.backends.postgresql_observe import (
     ROLE_GRANT_OPTIONS,
     DefaultPrivilege,
