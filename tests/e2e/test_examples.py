@@ -1,6 +1,7 @@
 """Everything in ``examples/`` works as it stands, and the demo that uses it cleans up after itself."""
 
 import os
+import re
 import shlex
 import signal
 import socket
@@ -161,7 +162,10 @@ class TestDemo:
         assert demo.wait() == 0, demo.output
         assert time.monotonic() - begin < DEMO_SECONDS
         assert demo.output.count('agent: Your trip to Tokyo. You told me: "I\'m planning a trip to Tokyo."') == 2
-        for shown in ("$ kubectl apply -f examples/\n", "$ kubectl get cps -n agents\n", "Provisioned", "create table"):
+        for command in ("kubectl apply -f examples/", "kubectl get cps -n agents"):
+            # On a busy machine its duration follows.
+            assert re.search(rf"^\$ {re.escape(command)}(  [0-9.]+ s)?$", demo.output, re.MULTILINE), command
+        for shown in ("Provisioned", "create table"):
             assert shown in demo.output
         assert "password" not in demo.output.replace("set password of", "")
         assert {"kube-apiserver", "etcd", "postgres", "valkey-server"} <= demo.programs
