@@ -21,6 +21,7 @@ from locus_memory.backends.opensearch_history import History
 from locus_memory.backends.opensearch_layout import LARGE_BYTES, decode_payload, summary_of
 from locus_memory.backends.opensearch_manifest import Entry, Manifest
 from locus_memory.backends.opensearch_queries import Queries
+from locus_memory.backends.opensearch_retention import Retention
 from locus_memory.backends.opensearch_saves import Saves
 from locus_memory.backends.opensearch_threads import Threads
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
@@ -74,6 +75,7 @@ class OpenSearchBackend(StorageBackend):
         self._history = History(self._client, self._threads)
         self._copies = Copies(self._client, self._threads)
         self._queries = Queries(self._client, self._threads)
+        self._retention = Retention(self._threads, self._queries)
 
     @property
     def capabilities(self) -> CheckpointerCapabilities:
@@ -150,7 +152,7 @@ class OpenSearchBackend(StorageBackend):
         return await self._queries.search(terms, limit)
 
     async def vacuum(self, before: datetime) -> int:
-        return await self._queries.vacuum(before)
+        return sum([deleted async for deleted in self._retention.expire(before)])
 
     async def diagnose(self) -> Diagnosis:
         return await diagnose(self._client)

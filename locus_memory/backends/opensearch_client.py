@@ -79,15 +79,16 @@ class Client:
             parameters: Of the query.
         """
         content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        return await self._ask(method, f"/{quote(self.connection.index_name, safe='')}{operation}", content, parameters)
+        return await self.send(method, f"/{quote(self.connection.index_name, safe='')}{operation}", content, parameters)
 
     async def look(self, path: str, **parameters: str) -> dict[str, Any] | Refusal:
         """Get something that need not be about the index; return the answer, or why the server refuses."""
-        return await self._ask("GET", path, None, parameters)
+        return await self.send("GET", path, None, parameters)
 
-    async def _ask(
+    async def send(
         self, method: str, path: str, content: bytes | None, parameters: Mapping[str, str]
     ) -> dict[str, Any] | Refusal:
+        """Send a request to whatever path; return the answer, or why the server refuses."""
         transport = (await self._loops.current()).transport
         try:
             raw: bytes = await transport.perform_request(method, path, params=parameters, body=content)

@@ -1,4 +1,4 @@
-"""What needs the search API: listings, queries, search, vacuum.
+"""What needs the search API: listings, queries, search.
 
 A search sees what was written before the last refresh of the index. So each of these calls refreshes it once, which
 makes it see everything acknowledged before the call, and checks what it finds against the manifests, which are read
@@ -8,7 +8,6 @@ in real time. They page by what is sorted, never by offset: a server answers no 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,19 +16,14 @@ from pydantic import JsonValue
 from locus_memory.backends.opensearch_errors import INDEX_MISSING, Refusal
 from locus_memory.backends.opensearch_layout import (
     CHECKPOINT,
-    DELETED,
     OCCURRENCES,
-    PART,
     THREAD,
-    WRITES,
     metadata_token,
-    microseconds,
-    now,
     search_term,
     summary_of,
 )
 from locus_memory.backends.opensearch_manifest import Manifest
-from locus_memory.backends.opensearch_threads import Source, Thread, Threads
+from locus_memory.backends.opensearch_threads import Source, Threads
 from locus_memory.errors import InvalidArgumentError
 from locus_memory.history import matches_pattern
 from locus_memory.storage import CheckpointSummary, SearchHit
@@ -44,11 +38,8 @@ _MAX_TERMS: Final = 500
 _MAX_RANKED_TERMS: Final = 50
 """A query has at most 1,024 clauses by default (indices.query.bool.max_clause_count)."""
 
-_ORPHAN_AGE: Final = 3_600_000_000
-"""Microseconds. A document that no manifest names yet may be of a save under way; that ends with its deadline."""
-
-_IS_THREAD: Final[dict[str, Any]] = {"term": {"kind": THREAD}}
-_BY_THREAD: Final = [{"thread_id": "asc"}]
+IS_THREAD: Final[dict[str, Any]] = {"term": {"kind": THREAD}}
+BY_THREAD: Final = [{"thread_id": "asc"}]
 _LARGE: Final = ("payload", "packed_terms", "tokens")
 
 
@@ -62,12 +53,12 @@ class Queries:
     async def list_threads(self, limit: int, pattern: str) -> list[str]:
         """See `StorageBackend.list_threads`."""
         prefix = pattern.partition("*")[0]
-        filters = [_IS_THREAD]
+        filters = [IS_THREAD]
         if prefix:
             filters.append({"prefix": {"thread_id": {"value": prefix}}})
         found: list[str] = []
-        async for hits in self._pages(filters, _BY_THREAD, min(limit, _PAGE)):
-            names = [name for name in map(_thread_of, hits) if matches_pattern(name, pattern)]
+        async for hits in self.pages(filters, BY_THREAD, min(limit, _PAGE)):
+            names = [name for name in map(thread_of, hits) if matches_pattern(name, pattern)]
             manifests = await self._threads.manifests(names)
             found += [name for name in names if manifests[name].namespaces]
             if len(found) >= limit:
@@ -76,21 +67,21 @@ class Queries:
 
     async def list_threads_after(self, thread_id: str | None, limit: int) -> list[str]:
         """See `StorageBackend.list_threads_after`."""
-        filters = [_IS_THREAD] if thread_id is None else [_IS_THREAD, {"range": {"thread_id": {"gt": thread_id}}}]
+        filters = [IS_THREAD] if thread_id is None else [IS_THREAD, {"range": {"thread_id": {"gt": thread_id}}}]
         found: list[str] = []
-        async for hits in self._pages(filters, _BY_THREAD, min(limit, _PAGE)):
-            manifests = await self._manifests(hits)
-            found += [name for name in map(_thread_of, hits) if manifests[name].namespaces]
+        async for hits in self.pages(filters, BY_THREAD, min(limit, _PAGE)):
+            manifests = await self.manifests(hits)
+            found += [name for name in map(thread_of, hits) if manifests[name].namespaces]
             if len(found) >= limit:
                 break
         return found[:limit]
 
     async def list_latest(self, limit: int) -> list[CheckpointSummary]:
         """See `StorageBackend.list_latest`."""
-        filters = [_IS_THREAD, {"exists": {"field": "latest_at"}}]
+        filters = [IS_THREAD, {"exists": {"field": "latest_at"}}]
         found: list[CheckpointSummary] = []
-        async for hits in self._pages(filters, _BY_THREAD, min(limit, _PAGE)):
-            found += (await self._latest(await self._manifests(hits))).values()
+        async for hits in self.pages(filters, BY_THREAD, min(limit, _PAGE)):
+            found += (await self._latest(await self.manifests(hits))).values()
             if len(found) >= limit:
                 break
         return found[:limit]
@@ -100,8 +91,8 @@ class Queries:
         filters = [{"term": {"kind": CHECKPOINT}}, {"term": {"tokens": metadata_token(key, value)}}]
         found: list[CheckpointSummary] = []
         newest_first = [{"created_at": "desc"}, {"document": "asc"}]
-        async for hits in self._pages(filters, newest_first, min(limit, _PAGE), excludes=_LARGE):
-            manifests = await self._manifests(hits)
+        async for hits in self.pages(filters, newest_first, min(limit, _PAGE), excludes=_LARGE):
+            manifests = await self.manifests(hits)
             found += [summary_of(hit["_source"]) for hit in hits if _is_live(hit, manifests)]
             if len(found) >= limit:
                 break
@@ -113,55 +104,15 @@ class Queries:
             raise InvalidArgumentError(f"query: {len(terms):,} words; write at most {_MAX_TERMS:,}")
         found: list[SearchHit] = []
         best_first = [{"_score": "desc"}, {"latest_at": "desc"}, {"thread_id": "asc"}]
-        filters = [_IS_THREAD, *({"term": {"terms": search_term(term)}} for term in terms)]
-        async for hits in self._pages(filters, best_first, min(limit, _PAGE), ranks=_ranks(terms)):
-            manifests = await self._manifests(hits)
+        filters = [IS_THREAD, *({"term": {"terms": search_term(term)}} for term in terms)]
+        async for hits in self.pages(filters, best_first, min(limit, _PAGE), ranks=_ranks(terms)):
+            manifests = await self.manifests(hits)
             scores = {hit["_source"]["thread_id"]: hit["_score"] for hit in hits if _is_current(hit, manifests)}
             summaries = await self._latest({name: manifests[name] for name in scores})
             found += [SearchHit(summary, scores[name]) for name, summary in summaries.items()]
             if len(found) >= limit:
                 break
         return found[:limit]
-
-    async def vacuum(self, before: datetime) -> int:
-        """See `StorageBackend.vacuum`; finishes interrupted deletions and removes what interrupted saves left too."""
-        moment, deleted = microseconds(before), 0
-        async for hits in self._pages([_IS_THREAD, {"range": {"oldest_at": {"lt": moment}}}], _BY_THREAD, _PAGE):
-            for thread_id in map(_thread_of, hits):
-                deleted += await self._expire(thread_id, moment)
-        async for hits in self._pages([{"term": {"kind": DELETED}}], _BY_THREAD, _PAGE):
-            for thread_id in map(_thread_of, hits):
-                if (await self._threads.read(thread_id))[0].leftovers:
-                    await self._threads.delete(thread_id)
-        await self._delete_orphans(min(moment, now() - _ORPHAN_AGE))
-        return deleted
-
-    async def _expire(self, thread_id: str, moment: int) -> int:
-        async def attempt(thread: Thread, is_fresh: bool) -> tuple[bool, tuple[int, list[str]]]:
-            kept = thread.manifest.without(lambda entry: entry.created_at < moment)
-            expired = len(thread.manifest) - len(kept)
-            if not expired:
-                return is_fresh, (0, [])
-            is_done = await self._threads.rewrite(thread_id, thread, kept) is not None
-            return is_done, (expired, thread.manifest.dropped_by(kept))
-
-        expired, documents = await self._threads.change(thread_id, attempt)
-        await self._threads.discard(thread_id, documents)
-        return int(expired)
-
-    async def _delete_orphans(self, moment: int) -> None:
-        kinds = {"terms": {"kind": [CHECKPOINT, PART, WRITES]}}
-        filters: list[dict[str, Any]] = [kinds, {"range": {"written_at": {"lt": moment}}}]
-        oldest_first = [{"written_at": "asc"}, {"document": "asc"}]
-        async for hits in self._pages(filters, oldest_first, _PAGE, includes=["thread_id"]):
-            manifests = await self._manifests(hits)
-            named = {name: manifest.documents() for name, manifest in manifests.items()}
-            orphans: dict[str, list[str]] = {}
-            for hit in hits:
-                if hit["_id"] not in named[_thread_of(hit)]:
-                    orphans.setdefault(_thread_of(hit), []).append(hit["_id"])
-            for thread_id, documents in orphans.items():
-                await self._threads.discard(thread_id, documents)
 
     async def _latest(self, manifests: Mapping[str, Manifest]) -> dict[str, CheckpointSummary]:
         """Return the summary of the latest checkpoint of each thread that has one in the empty namespace."""
@@ -176,14 +127,15 @@ class Queries:
             name: summary_of(sources[entry.document]) for name, entry in latest.items() if entry.document in sources
         }
 
-    async def _manifests(self, hits: Sequence[Hit]) -> dict[str, Manifest]:
-        return await self._threads.manifests(map(_thread_of, hits))
+    async def manifests(self, hits: Sequence[Hit]) -> dict[str, Manifest]:
+        """Read the manifests of the threads that hits belong to."""
+        return await self._threads.manifests(map(thread_of, hits))
 
-    async def _pages(
+    async def pages(
         self,
         filters: list[dict[str, Any]],
         order: list[dict[str, str]],
-        size: int,
+        size: int | None = None,
         *,
         ranks: Sequence[dict[str, Any]] = (),
         includes: Sequence[str] = ("thread_id", "document"),
@@ -196,6 +148,7 @@ class Queries:
                 return
             raise self._client.error(refreshed)
         source: Source = {"excludes": list(excludes)} if excludes else {"includes": list(includes)}
+        size = size or _PAGE
         request: Source = {
             "size": size,
             "query": {"bool": {"filter": filters, "should": list(ranks)}},
@@ -223,15 +176,16 @@ def _ranks(terms: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _thread_of(hit: Hit) -> str:
+def thread_of(hit: Hit) -> str:
+    """Return the thread that a hit belongs to."""
     name: str = hit["_source"]["thread_id"]
     return name
 
 
 def _is_live(hit: Hit, manifests: Mapping[str, Manifest]) -> bool:
-    return manifests[_thread_of(hit)].holds(hit["_id"])
+    return manifests[thread_of(hit)].holds(hit["_id"])
 
 
 def _is_current(hit: Hit, manifests: Mapping[str, Manifest]) -> bool:
-    latest = manifests[_thread_of(hit)].latest()
+    latest = manifests[thread_of(hit)].latest()
     return latest is not None and latest.document == hit["_source"]["document"]

@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 from locus_memory.adapter import StorageBackendAdapter
-from locus_memory.backends import opensearch_checkpointer, opensearch_queries, opensearch_saves
+from locus_memory.backends import (
+    opensearch_checkpointer,
+    opensearch_queries,
+    opensearch_retention,
+    opensearch_saves,
+)
 from locus_memory.backends.opensearch_copies import Copies
 from locus_memory.backends.opensearch_layout import index_body, microseconds
 from locus_memory.errors import (
@@ -188,7 +193,7 @@ async def test_vacuum_finishes_deletions_and_takes_what_no_manifest_names(
     assert await checkpointer.query_by_metadata("tag", "x") == []
     assert await checkpointer.vacuum(0) == 1  # the checkpoint; what is an orphan may yet be a save under way
     assert len(server.documents(opensearch_index)) == 1
-    monkeypatch.setattr(opensearch_queries, "_ORPHAN_AGE", 0)
+    monkeypatch.setattr(opensearch_retention, "_ORPHAN_AGE", 0)
     assert await checkpointer.vacuum(0) == 0
     assert server.documents(opensearch_index) == []
 

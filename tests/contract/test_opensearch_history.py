@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from locus_memory.backends import opensearch_checkpointer, opensearch_manifest, opensearch_queries
+from locus_memory.backends import opensearch_checkpointer, opensearch_manifest, opensearch_retention
 from locus_memory.backends.opensearch import OpenSearchBackend
 from locus_memory.backends.opensearch_layout import index_body
 from locus_memory.errors import (
@@ -291,7 +291,7 @@ async def test_vacuum_takes_what_an_interrupted_deletion_has_left_and_nothing_th
         assert await each.get_writes("t", "a") == []
     with pytest.raises(MissingPartsError):
         await storages[1].put(new("c", "a"))
-    monkeypatch.setattr(opensearch_queries, "_ORPHAN_AGE", 0)
+    monkeypatch.setattr(opensearch_retention, "_ORPHAN_AGE", 0)
     [latest] = await storage.list_checkpoints("t", 1)
     assert await storage.vacuum(latest.created_at) == 0
     assert kinds(server, opensearch_index) == ["checkpoint", "part", "thread", "writes", "writes"]
