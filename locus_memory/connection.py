@@ -205,7 +205,10 @@ class OCIBucketConnection(BaseConnection):
         compartment_id: Where a missing bucket is created; None: it is not.
         auth: How requests are signed; only `api_key` needs a secret.
         config_file: Configuration of the OCI SDK, for `api_key` without the fields and for `session_token`.
+        pass_phrase: Of an encrypted `private_key`.
         service_endpoint: Instead of the region's endpoint, such as a private one.
+        part_age_seconds: Age at which parts that checkpoints share are deleted, where they are kept longer than
+            `retention` keeps checkpoints. By default it is the same, and checkpoints may expire a tenth earlier.
         pool_max_size: Requests at once.
     """
 
@@ -222,9 +225,11 @@ class OCIBucketConnection(BaseConnection):
     user: str | None = None
     fingerprint: str | None = None
     private_key: SecretStr | None = None
+    pass_phrase: SecretStr | None = None
     config_file: str | None = None
     profile_name: str | None = None
     service_endpoint: str | None = None
+    part_age_seconds: int | None = Field(default=None, ge=1)
     pool_max_size: int = Field(default=16, ge=1)
 
 

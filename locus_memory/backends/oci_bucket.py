@@ -44,7 +44,7 @@ _LARGE_BYTES: Final = 2**20
 _FOREVER: Final = datetime.min.replace(tzinfo=UTC)
 
 _SHARED_FRACTION: Final = 10
-"""For this part of the retention, parts are shared; then they are written again."""
+"""For this part of the retention, parts that expire with checkpoints are shared; then they are written again."""
 
 
 class OCIBucketStorage(StorageBackend):
@@ -82,9 +82,7 @@ class OCIBucketStorage(StorageBackend):
     async def put(
         self, checkpoint: NewCheckpoint, *, expected_checkpoint_id: str | Unchecked | None = UNCHECKED
     ) -> None:
-        age = self._max_age
-        shared_since = _FOREVER if age is None else datetime.now(UTC) - age / _SHARED_FRACTION
-        await save(self._threads, checkpoint, expected_checkpoint_id, self._history, shared_since)
+        await save(self._threads, checkpoint, expected_checkpoint_id, self._history, self._shared_since())
 
     async def get(
         self, thread_id: str, checkpoint_id: str | None = None, *, namespace: str = ""
@@ -228,8 +226,21 @@ class OCIBucketStorage(StorageBackend):
         age = self._max_age
         return _FOREVER if age is None else datetime.now(UTC) - age
 
+    def _part_age(self) -> timedelta | None:
+        seconds = self._store.connection.part_age_seconds
+        return self._max_age if seconds is None else timedelta(seconds=seconds)
+
+    def _shared_since(self) -> datetime:
+        """What was stored earlier may be gone before a checkpoint of now expires, or leaves too little of its time."""
+        age, part_age = self._max_age, self._part_age()
+        if age is None or part_age is None:
+            return _FOREVER
+        return datetime.now(UTC) - (part_age - age if part_age > age else age / _SHARED_FRACTION)
+
     def _history(self, head: Head) -> History:
-        return History(self._threads, head, self._since())
+        age = self._part_age()
+        parts_since = None if age is None else datetime.now(UTC) - age
+        return History(self._threads, head, self._since(), parts_since)
 
     async def _stored(self, thread_id: str, entry: Entry) -> StoredCheckpoint:
         body = await self._read(thread_id, entry)

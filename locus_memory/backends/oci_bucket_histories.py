@@ -41,11 +41,13 @@ class History:
         threads: Where pages are.
         head: Not changed; `head` is the one that the changes have made.
         since: What was written earlier has expired: it is not found, and what it needs may be gone.
+        parts_since: Parts that were stored earlier may be gone; by default the same time.
     """
 
-    def __init__(self, threads: Threads, head: Head, since: datetime) -> None:
+    def __init__(self, threads: Threads, head: Head, since: datetime, parts_since: datetime | None = None) -> None:
         self._threads = threads
         self._since = since
+        self._parts_since = parts_since or since
         self._pages: dict[str, list[Entry]] = {}
         self._released: set[bytes] = set()
         self.head = head
@@ -130,6 +132,27 @@ class History:
         self._released.update(*(entry.parts for entry in gone))
         return gone
 
+    async def keep_newest(self, count: int) -> list[Entry]:
+        """Take out all checkpoints but the newest ones of each namespace, and return them."""
+        left: dict[str, int] = {}
+
+        def keep(entry: Entry) -> bool:
+            left[entry.namespace] = left.get(entry.namespace, count) - 1
+            return left[entry.namespace] >= 0
+
+        kept = {entry.name for entry in reversed(self.head.tail) if keep(entry)}
+        gone = [entry for entry in self.head.tail if entry.name not in kept]
+        if gone:
+            self.head = replace(self.head, tail=tuple(entry for entry in self.head.tail if entry.name in kept))
+            self.discard(entry.name for entry in gone)
+        for page in reversed(self.head.pages):
+            entries = await self._entries_left(page)
+            surplus = {entry.name for entry in reversed(entries) if not keep(entry)}
+            if surplus or not entries:
+                gone += await self._thin_out(page, _all_but(surplus))
+        self._released.update(*(entry.parts for entry in gone))
+        return gone
+
     async def append(self, entry: Entry) -> None:
         """Make a checkpoint the latest."""
         tail = (*self.head.tail, entry)
@@ -207,4 +230,10 @@ class History:
             return []
 
     def _wanted(self, entry: Entry, namespace: str | None) -> bool:
-        return entry.oldest >= self._since and namespace in (None, entry.namespace)
+        # It expires with the oldest object that it needs.
+        expired = entry.created_at < self._since or any(stored_at(part) < self._parts_since for part in entry.parts)
+        return not expired and namespace in (None, entry.namespace)
+
+
+def _all_but(names: set[str]) -> Callable[[Entry], bool]:
+    return lambda entry: entry.name not in names

@@ -43,6 +43,8 @@ def read_login(connection: OCIBucketConnection) -> Login:
             raise BindingError(f"oci-bucket: private_key is given, so give {', '.join(missing)} as well")
         config = {name: getattr(connection, name) for name in ("tenancy", "user", "fingerprint")}
         private_key = connection.private_key.get_secret_value()
+        if connection.pass_phrase is not None:
+            config["pass_phrase"] = connection.pass_phrase.get_secret_value()
         return Login(connection, _with_region(config | {"key_content": private_key}, connection), private_key)
     if connection.auth in ("api_key", "session_token"):
         return _from_file(connection)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -26,6 +27,19 @@ _IN_FLIGHT: Final = timedelta(hours=1)
 """What nothing refers to, and is older, belongs to no call that may still be running."""
 
 _FOREVER: Final = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a thread may keep.
+
+    Attributes:
+        before: Checkpoints that were written earlier go.
+        keep: How many of each namespace stay, the newest ones; None: all.
+    """
+
+    before: datetime = _FOREVER
+    keep: int | None = None
 
 
 async def copy(threads: Threads, source: History, destination: str) -> bool:
@@ -131,7 +145,7 @@ async def sweep(threads: Threads, before: datetime) -> int:
             known.add(data)
             # First, so that what a thread consists of by then is known to its head when that is read.
             stored = [listed async for page in threads.store.list_all(data) for listed in page]
-            deleted += await _sweep_thread(threads, thread_id, before, abandoned, stored)
+            deleted += await _sweep_thread(threads, thread_id, Limits(before), abandoned, stored)
     known |= await _sweep_empty_heads(threads, min(before, abandoned))
     async for directories in threads.store.list_directories(threads.layout.data):
         for data in directories:
@@ -154,8 +168,32 @@ async def _sweep_empty_heads(threads: Threads, before: datetime) -> set[str]:
     return left
 
 
+async def expire(threads: Threads, thread_id: str, limits: Limits) -> int:
+    """Delete the checkpoints of a thread that are beyond some limits; return how many.
+
+    A thread that has none of them costs one request.
+    """
+    known = await threads.read(thread_id)
+    if known.head is None or not _may_exceed(known.head, limits):
+        return 0
+    data = threads.layout.data_of(thread_id)
+    stored = [listed async for page in threads.store.list_all(data) for listed in page]
+    return await _sweep_thread(threads, thread_id, limits, datetime.now(UTC) - _IN_FLIGHT, stored)
+
+
+def _may_exceed(head: Head, limits: Limits) -> bool:
+    if any(each.created_at < limits.before for each in head.tail) or any(
+        page.oldest < limits.before for page in head.pages
+    ):
+        return True
+    in_tail = Counter(entry.namespace for entry in head.tail)
+    in_pages = sum(len(page.prints) for page in head.pages)
+    # How many of a page are of which namespace, only the page tells.
+    return limits.keep is not None and max(in_tail.values(), default=0) + in_pages > limits.keep
+
+
 async def _sweep_thread(
-    threads: Threads, thread_id: str, before: datetime, abandoned: datetime, stored: list[Listed]
+    threads: Threads, thread_id: str, limits: Limits, abandoned: datetime, stored: list[Listed]
 ) -> int:
     data = threads.layout.data_of(thread_id)
     writes: dict[str, list[str]] = {}
@@ -168,7 +206,9 @@ async def _sweep_thread(
         if head is None:
             return Changed(None, (0, set(), ""))
         history = History(threads, head, _FOREVER)
-        gone = await history.remove_before(before)
+        gone = await history.remove_before(limits.before)
+        if limits.keep is not None:
+            gone += await history.keep_newest(limits.keep)
         await history.drop_parts()
         for entry in gone:
             history.discard(writes.get(writes_on(head.incarnation, entry.namespace, entry.checkpoint_id), ()))
@@ -183,7 +223,7 @@ async def _sweep_thread(
         if listed.name not in used
         and _directory(listed.name) not in used
         # The checkpoint of these may still come.
-        and not (pending and listed.name.startswith(pending) and listed.modified >= before)
+        and not (pending and listed.name.startswith(pending) and listed.modified >= limits.before)
     )
     return removed
 

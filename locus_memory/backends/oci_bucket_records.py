@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
-from locus_memory.backends.oci_bucket_layout import PART_BYTES, fingerprint_of, stored_at
+from locus_memory.backends.oci_bucket_layout import PART_BYTES, fingerprint_of
 from locus_memory.errors import CorruptCheckpointError, SchemaError
 from locus_memory.storage import CheckpointSummary, NewCheckpoint
 
@@ -54,11 +54,6 @@ class Entry:
     parent_id: str | None
     metadata: dict[str, JsonValue] | None
     parts: tuple[bytes, ...] = ()
-
-    @property
-    def oldest(self) -> datetime:
-        """When the oldest object that it needs was written: where objects expire, it expires with that."""
-        return min(self.created_at, *map(stored_at, self.parts)) if self.parts else self.created_at
 
     def summary(self, thread_id: str, metadata: dict[str, JsonValue]) -> CheckpointSummary:
         """Describe the checkpoint to a caller, who may change what it is given."""
