@@ -52,6 +52,8 @@ class Settings(BaseSettings):
         webhook_port: Its port, HTTPS.
         webhook_certificate: PEM certificate chain of the webhook; a replaced file is noticed.
         webhook_key: PEM private key of it.
+        webhook_watch: Watch the stores. Without, the webhook needs no cluster, and takes all stores for the default
+            ones: no `spec.pods`, no `spec.bindingSecretName`, no files.
         log_format: `json`, one object a line, or `text`.
         log_level: `DEBUG`, `INFO`, `WARNING` or `ERROR`.
     """
@@ -77,6 +79,7 @@ class Settings(BaseSettings):
     webhook_port: Port = 9443
     webhook_certificate: Path = Path("/etc/locus-operator/tls/tls.crt")
     webhook_key: Path = Path("/etc/locus-operator/tls/tls.key")
+    webhook_watch: bool = True
 
     log_format: LogFormat = LogFormat.JSON
     log_level: LogLevel = LogLevel.INFO

@@ -16,9 +16,11 @@ from tests.servers.processes import Child, wait_for
 
 NAMESPACE: Final = "locus-system"
 SERVICE_ACCOUNT: Final = "locus-operator"
+WEBHOOK_ACCOUNT: Final = "locus-webhook"
 RBAC: Final = REPOSITORY / "examples" / "operator-rbac.yaml"
 CRDS: Final = REPOSITORY / "crds"
 LABEL: Final = "memory.locus.dev/checkpoint-store"
+INJECTION_LABEL: Final = "memory.locus.dev/injection"
 START_TIMEOUT: Final = 60.0
 _COMMAND: Final = ("-m", "locus_operator.cli")
 CEL_SINCE: Final = (1, 25)
@@ -26,7 +28,7 @@ CEL_SINCE: Final = (1, 25)
 
 
 def install(control_plane: ControlPlane) -> Path:
-    """Create CRDs, namespace, service account and its permissions; returns the service account's kubeconfig."""
+    """Create CRDs, namespace, service accounts and their permissions; returns the controller's kubeconfig."""
     # The server of 1.20 ignores CEL rules, its kubectl refuses them.
     validate = "true" if control_plane.version >= CEL_SINCE else "false"
     control_plane.kubectl("apply", f"--filename={CRDS}", f"--validate={validate}")
@@ -34,7 +36,8 @@ def install(control_plane: ControlPlane) -> Path:
     for crd in ("checkpointstores", "checkpointstoreclasses"):
         name = f"crd/{crd}.memory.locus.dev"
         control_plane.kubectl("wait", name, "--for=condition=Established", "--timeout=30s")
-    control_plane.wait_for_service_account(SERVICE_ACCOUNT, NAMESPACE)
+    for account in (SERVICE_ACCOUNT, WEBHOOK_ACCOUNT):
+        control_plane.wait_for_service_account(account, NAMESPACE)
     return control_plane.kubeconfig_for_service_account(SERVICE_ACCOUNT, NAMESPACE, expiration_seconds=24 * 3600)
 
 
@@ -81,22 +84,25 @@ class Controller:
 
 
 class Webhook:
-    """A webhook process with a certificate of the cluster's CA.
+    """A webhook process with a certificate of the cluster's CA, and the permissions that it has in production.
 
     Args:
-        control_plane: Issues the certificate, and calls the webhook.
+        control_plane: Issues the certificate, and calls the webhook; `install` has made its service account.
         log: Its log, appended.
     """
 
     def __init__(self, control_plane: ControlPlane, log: Path) -> None:
         self._control_plane = control_plane
-        self._log = log
+        self.log = log
         self._pair = control_plane.authority.issue_server("webhook")
         (self._port,) = free_ports(1)
         self._child: Child | None = None
 
     def start(self) -> None:
-        """Start it and wait until it is ready."""
+        """Start it and wait until it is ready: it knows the stores."""
+        account = self._control_plane.kubeconfig_for_service_account(
+            WEBHOOK_ACCOUNT, NAMESPACE, expiration_seconds=24 * 3600
+        )
         settings = {
             "webhook_host": HOST,
             "webhook_port": self._port,
@@ -104,13 +110,14 @@ class Webhook:
             "webhook_key": self._pair.key,
         }
         tls = ssl.create_default_context(cafile=str(self._control_plane.authority.pair.certificate))
-        self._child = _run("webhook", (*_COMMAND, "webhook"), self._log, _environment(settings))
+        environment = _environment(settings) | {"KUBECONFIG": str(account)}
+        self._child = _run("webhook", (*_COMMAND, "webhook"), self.log, environment)
         self._child.wait_until_ready(lambda: _answers(self._port, "/readyz", tls), timeout=START_TIMEOUT)
 
     def register(self) -> None:
-        """Tell the API server to call it for labelled pods."""
+        """Tell the API server to call it for labelled pods, and for all pods of namespaces that have opted in."""
         ca = self._control_plane.authority.pair.certificate.read_bytes()
-        self._control_plane.apply(webhook_configuration(f"https://{HOST}:{self._port}/mutate", ca))
+        self._control_plane.apply(webhook_configuration(f"https://{HOST}:{self._port}", ca))
 
     def stop(self) -> None:
         """Stop it with SIGTERM."""
@@ -120,6 +127,15 @@ class Webhook:
 
 def webhook_configuration(url: str, ca: bytes) -> dict[str, Any]:
     """The configuration of a webhook outside of the cluster's network."""
+    common = {
+        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "failurePolicy": "Ignore",
+        "reinvocationPolicy": "IfNeeded",
+        "timeoutSeconds": 5,
+    }
+    bundle = base64.b64encode(ca).decode()
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
@@ -127,15 +143,16 @@ def webhook_configuration(url: str, ca: bytes) -> dict[str, Any]:
         "webhooks": [
             {
                 "name": "pods.memory.locus.dev",
-                "clientConfig": {"url": url, "caBundle": base64.b64encode(ca).decode()},
-                "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
+                "clientConfig": {"url": f"{url}/mutate", "caBundle": bundle},
                 "objectSelector": {"matchExpressions": [{"key": LABEL, "operator": "Exists"}]},
-                "admissionReviewVersions": ["v1"],
-                "sideEffects": "None",
-                "failurePolicy": "Ignore",
-                "reinvocationPolicy": "IfNeeded",
-                "timeoutSeconds": 5,
-            }
+                **common,
+            },
+            {
+                "name": "selected.memory.locus.dev",
+                "clientConfig": {"url": f"{url}/mutate/selected", "caBundle": bundle},
+                "namespaceSelector": {"matchLabels": {INJECTION_LABEL: "enabled"}},
+                **common,
+            },
         ],
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.control_plane import ControlPlane
-from tests.e2e.operator_process import LABEL, Webhook
+from tests.e2e.operator_process import LABEL, Webhook, install
 from tests.servers.processes import wait_for
 
 Pod = dict[str, Any]
@@ -17,6 +17,7 @@ Pod = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def webhook(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webhook]:
+    install(control_plane)
     webhook = Webhook(control_plane, tmp_path_factory.mktemp("webhook") / "webhook.log")
     webhook.start()
     webhook.register()

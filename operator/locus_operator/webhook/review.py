@@ -5,16 +5,20 @@ from __future__ import annotations
 import base64
 import json
 import logging
+from types import MappingProxyType
 from typing import Any, Final
 
 import jsonpatch
 
-from locus_operator.webhook.injection import inject
+from locus_operator.injection.known_stores import Snapshot
+from locus_operator.injection.pod import inject
 
 API_VERSION: Final = "admission.k8s.io/v1"
 KIND: Final = "AdmissionReview"
 
 _FAULT: Final = "locus-operator: internal fault, no store was injected; see the webhook's log"
+
+_NO_STORES: Final[Snapshot] = MappingProxyType({})
 
 _log = logging.getLogger(__name__)
 
@@ -23,13 +27,15 @@ class NotAReviewError(ValueError):
     """The document is no `AdmissionReview` request of the version that this webhook speaks."""
 
 
-def review(document: Any) -> dict[str, Any]:
-    """Answer one admission review: always allowed, with a JSON patch where the pod asks for stores.
+def review(document: Any, snapshot: Snapshot = _NO_STORES, *, selects: bool = False) -> dict[str, Any]:
+    """Answer one admission review: always allowed, with a JSON patch where the pod gets stores.
 
     A fault of ours must not keep anybody's pod from starting: it becomes a warning and a line in the log.
 
     Args:
         document: The request as the API server sent it.
+        snapshot: The stores as they are known now; a pod that asks for another one is injected with the defaults.
+        selects: The pod's namespace has opted in, so stores select pods that do not ask.
 
     Raises:
         NotAReviewError: The document is none.
@@ -37,7 +43,7 @@ def review(document: Any) -> dict[str, Any]:
     request = _request(document)
     response: dict[str, Any] = {"uid": request["uid"], "allowed": True}
     try:
-        response |= _mutation(request)
+        response |= _mutation(request, snapshot, selects=selects)
     except Exception:  # noqa: BLE001 - see above; the pod is not logged: its variables may be secrets
         _log.exception("fault while injecting, pod left as it is", extra=_identity(request))
         response["warnings"] = [_FAULT]
@@ -55,12 +61,12 @@ def _request(document: Any) -> dict[str, Any]:
     return request
 
 
-def _mutation(request: dict[str, Any]) -> dict[str, Any]:
+def _mutation(request: dict[str, Any], snapshot: Snapshot, *, selects: bool) -> dict[str, Any]:
     """The part of the response that says what to change and what to tell the user."""
     pod = request.get("object") or {}
     if request.get("operation") != "CREATE" or request.get("subResource") or pod.get("kind") != "Pod":
         return {}
-    injection = inject(pod)
+    injection = inject(pod, snapshot.get(request.get("namespace") or "", {}), selects=selects)
     operations = jsonpatch.JsonPatch.from_diff(pod, injection.pod).patch
     _log.info("reviewed a pod", extra=_identity(request) | {"stores": list(injection.stores)})
     mutation: dict[str, Any] = {}

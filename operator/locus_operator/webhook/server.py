@@ -1,4 +1,4 @@
-"""The webhook's HTTPS server: small, stateless, and quiet."""
+"""The webhook's HTTPS server: small and quiet."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ import logging
 import ssl
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Final, Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from locus_operator.injection.known_stores import Snapshot
 from locus_operator.webhook.review import NotAReviewError, review
 
+PATH: Final = "/mutate"
+"""For pods that ask for stores."""
+PATH_SELECTED: Final = "/mutate/selected"
+"""For the pods of namespaces that have opted in: only the API server knows the namespace's labels."""
 MAX_REQUEST_BYTES: Final = 8 * 1024 * 1024
 """The API server takes objects of at most 3 MB; a review holds up to two of them."""
 SHUTDOWN_SECONDS: Final = 10.0
@@ -23,7 +29,28 @@ SHUTDOWN_SECONDS: Final = 10.0
 _log = logging.getLogger(__name__)
 
 
-async def serve(host: str, port: int, certificate: Path, key: Path, *, stop: asyncio.Event) -> None:
+class Stores(Protocol):
+    """Where the server learns about stores."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The stores as they are known now."""
+
+    @property
+    def not_ready(self) -> str:
+        """Why they are not known yet; empty once they have been."""
+
+
+class NoStores:
+    """Without a cluster every store has the defaults, and none selects pods."""
+
+    snapshot: Snapshot = MappingProxyType({})
+    not_ready = ""
+
+
+async def serve(
+    host: str, port: int, certificate: Path, key: Path, stores: Stores | None = None, *, stop: asyncio.Event
+) -> None:
     """Serve admission reviews until `stop` is set, then finish the requests that have begun.
 
     Args:
@@ -31,6 +58,7 @@ async def serve(host: str, port: int, certificate: Path, key: Path, *, stop: asy
         port: Port to listen on.
         certificate: PEM certificate chain.
         key: PEM private key.
+        stores: What is known about stores; nothing by default.
         stop: Ends the server.
 
     Raises:
@@ -38,9 +66,9 @@ async def serve(host: str, port: int, certificate: Path, key: Path, *, stop: asy
         ssl.SSLError: Certificate and key are none, or do not belong together.
     """
     context = CertificateFiles(certificate, key).server_context()
-    requests = _Requests(stop)
+    stores, requests = stores or NoStores(), _Requests()
     app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[requests.count])
-    app.add_routes([web.post("/mutate", _mutate), web.get("/healthz", _healthz), web.get("/readyz", requests.readyz)])
+    app.add_routes(_routes(stores, stop))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
@@ -59,8 +87,7 @@ async def serve(host: str, port: int, certificate: Path, key: Path, *, stop: asy
 class _Requests:
     """The requests that are being handled."""
 
-    def __init__(self, stop: asyncio.Event) -> None:
-        self._stop = stop
+    def __init__(self) -> None:
         self._running = 0
         self._none_left = asyncio.Event()
 
@@ -81,13 +108,29 @@ class _Requests:
                 async with asyncio.timeout(timeout):
                     await self._none_left.wait()
 
-    async def readyz(self, _: web.Request) -> web.Response:
-        if self._stop.is_set():
-            raise web.HTTPServiceUnavailable(text="stopping")
+
+def _routes(stores: Stores, stop: asyncio.Event) -> list[web.RouteDef]:
+    async def mutate(request: web.Request) -> web.Response:
+        return await _mutate(request, stores.snapshot, selects=False)
+
+    async def mutate_selected(request: web.Request) -> web.Response:
+        return await _mutate(request, stores.snapshot, selects=True)
+
+    async def readyz(_: web.Request) -> web.Response:
+        reason = "stopping" if stop.is_set() else stores.not_ready
+        if reason:
+            raise web.HTTPServiceUnavailable(text=reason)
         return web.Response(text="ok")
 
+    return [
+        web.post(PATH, mutate),
+        web.post(PATH_SELECTED, mutate_selected),
+        web.get("/healthz", _healthz),
+        web.get("/readyz", readyz),
+    ]
 
-async def _mutate(request: web.Request) -> web.Response:
+
+async def _mutate(request: web.Request, snapshot: Snapshot, *, selects: bool) -> web.Response:
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(text="send Content-Type: application/json")
     try:
@@ -95,7 +138,7 @@ async def _mutate(request: web.Request) -> web.Response:
     except ValueError:
         raise web.HTTPBadRequest(text="the body is no JSON") from None
     try:
-        return web.json_response(review(document))
+        return web.json_response(review(document, snapshot, selects=selects))
     except NotAReviewError as error:
         raise web.HTTPBadRequest(text=str(error)) from None
 

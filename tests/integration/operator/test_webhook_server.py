@@ -18,7 +18,8 @@ import aiohttp
 import jsonpatch
 import pytest
 
-from locus_operator.webhook.server import MAX_REQUEST_BYTES, serve
+from locus_operator.injection.known_stores import Snapshot, read_store
+from locus_operator.webhook.server import MAX_REQUEST_BYTES, Stores, serve
 from tests.servers.processes import Child, free_port, wait_for
 from tests.servers.tls import Certificate, CertificateAuthority
 
@@ -32,10 +33,10 @@ class Webhook:
     url: str
     client: aiohttp.ClientSession
 
-    async def post(self, body: Any, **headers: str) -> tuple[int, str]:
+    async def post(self, body: Any, path: str = "/mutate", **headers: str) -> tuple[int, str]:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} | headers
-        async with self.client.post(f"{self.url}/mutate", data=io.BytesIO(data), headers=headers) as response:
+        async with self.client.post(f"{self.url}{path}", data=io.BytesIO(data), headers=headers) as response:
             return response.status, await response.text()
 
     async def get(self, path: str) -> int:
@@ -67,23 +68,25 @@ def trusting(authority: CertificateAuthority) -> ssl.SSLContext:
 
 
 @asynccontextmanager
-async def running(files: Files, authority: CertificateAuthority) -> AsyncIterator[Webhook]:
+async def running(
+    files: Files, authority: CertificateAuthority, stores: Stores | None = None
+) -> AsyncIterator[Webhook]:
     """Serve in this process."""
     port, stop = free_port(), asyncio.Event()
     url = f"https://127.0.0.1:{port}"
     connector = aiohttp.TCPConnector(ssl=trusting(authority), force_close=True)
     async with asyncio.TaskGroup() as tasks, aiohttp.ClientSession(connector=connector) as client:
-        tasks.create_task(serve("127.0.0.1", port, files.certificate, files.key, stop=stop))
-        await until_ready(client, url)
+        tasks.create_task(serve("127.0.0.1", port, files.certificate, files.key, stores, stop=stop))
+        await until_alive(client, url)
         yield Webhook(url, client)
         stop.set()
 
 
-async def until_ready(client: aiohttp.ClientSession, url: str) -> None:
+async def until_alive(client: aiohttp.ClientSession, url: str) -> None:
     async with asyncio.timeout(20):
         while True:
             try:
-                async with client.get(f"{url}/readyz") as response:
+                async with client.get(f"{url}/healthz") as response:
                     if response.status == 200:
                         return
             except aiohttp.ClientConnectorError:
@@ -153,7 +156,58 @@ async def test_a_pod_of_the_largest_size_is_accepted(webhook: Webhook) -> None:
     assert "patch" in json.loads(text)["response"]
 
 
-async def test_only_the_three_paths_exist(webhook: Webhook) -> None:
+@dataclass
+class ListedStores:
+    """What a cache knows, said by hand."""
+
+    snapshot: Snapshot
+    not_ready: str = ""
+
+
+async def test_pods_are_selected_on_the_path_for_namespaces_that_have_opted_in(
+    files: Files, certificate_authority: CertificateAuthority
+) -> None:
+    store = read_store({"metadata": {"name": "support"}, "spec": {"pods": {"selector": {}}}})
+    pod = {"kind": "Pod", "metadata": {"name": "agent"}, "spec": {"containers": [{"name": "agent"}]}}
+    stores = ListedStores({"agents": {"support": store}})
+    async with running(files, certificate_authority, stores) as webhook:
+        _, here = await webhook.post(review_of(pod))
+        _, there = await webhook.post(review_of(pod), "/mutate/selected")
+
+    assert "patch" not in json.loads(here)["response"]
+    assert "patch" in json.loads(there)["response"]
+
+
+async def test_it_is_not_ready_before_the_stores_are_known_and_says_why(
+    files: Files, certificate_authority: CertificateAuthority
+) -> None:
+    stores = ListedStores({}, not_ready="the API server does not answer")
+    async with running(files, certificate_authority, stores) as webhook:
+        async with webhook.client.get(f"{webhook.url}/readyz") as response:
+            assert (response.status, await response.text()) == (503, "the API server does not answer")
+        status, text = await webhook.post(review_of(labelled_pod()))
+        stores.not_ready = ""
+        assert await webhook.get("/readyz") == 200
+
+    assert status == 200
+    assert "patch" in json.loads(text)["response"], "who asks nevertheless gets what is true of most stores"
+
+
+async def test_without_a_cluster_it_says_what_to_do(files: Files, tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("KUBE", "LOCUS_"))}
+    child = Child(
+        "webhook",
+        [sys.executable, "-m", "locus_operator.cli", "webhook"],
+        log=tmp_path / "webhook.log",
+        environment=environment | {"HOME": str(tmp_path)},
+    )
+    await asyncio.to_thread(wait_for, lambda: not child.running, timeout=20, what="the webhook ends")
+
+    assert "set LOCUS_OPERATOR_WEBHOOK_WATCH=false to inject without knowing the stores" in child.log_tail()
+    assert "Traceback" not in child.log_tail()
+
+
+async def test_only_these_paths_exist(webhook: Webhook) -> None:
     assert await webhook.get("/") == 404
     assert await webhook.get("/mutate") == 405
 
@@ -210,6 +264,7 @@ def process(files: Files, tmp_path: Path) -> Process:
         "LOCUS_OPERATOR_WEBHOOK_PORT": str(port),
         "LOCUS_OPERATOR_WEBHOOK_CERTIFICATE": str(files.certificate),
         "LOCUS_OPERATOR_WEBHOOK_KEY": str(files.key),
+        "LOCUS_OPERATOR_WEBHOOK_WATCH": "false",
     }
     code = "from locus_operator.webhook.command import run; run()"
     return Process(
@@ -224,7 +279,7 @@ async def test_sigterm_finishes_the_request_that_has_begun(
     connector = aiohttp.TCPConnector(ssl=trusting(certificate_authority), force_close=True)
     body = json.dumps(review_of(labelled_pod())).encode()
     async with aiohttp.ClientSession(connector=connector) as client:
-        await until_ready(client, url)
+        await until_alive(client, url)
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", process.port, ssl=trusting(certificate_authority), server_hostname="127.0.0.1"
         )
@@ -263,7 +318,7 @@ async def test_its_log_names_the_pod_and_not_what_is_in_it(
     pod = labelled_pod(spec={"containers": [{"name": "c", "env": [{"name": "TOKEN", "value": "hunter2"}]}]})
     async with aiohttp.ClientSession(connector=connector) as client:
         webhook = Webhook(f"https://127.0.0.1:{process.port}", client)
-        await until_ready(client, webhook.url)
+        await until_alive(client, webhook.url)
         status, _ = await webhook.post(review_of(pod))
     await asyncio.to_thread(process.child.stop)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from locus_operator.webhook.opt_in import Binding
+from locus_operator.injection.opt_in import binding_volume, files_volume
 from tests.unit.operator.pods import INJECTED, LABEL, SECRET, answer, environment, injected, make_pod
 
 
@@ -175,19 +175,19 @@ LABEL_NAMES = st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", fullmatch=Tr
 
 @given(st.sets(LABEL_NAMES, min_size=2, max_size=2))
 def test_volumes_are_dns_labels_and_differ_between_stores(names: set[str]) -> None:
-    first, second = (Binding(name, "x").volume for name in names)
+    volumes = [make(name) for name in names for make in (binding_volume, files_volume)]
 
-    assert first != second
-    for volume in (first, second):
+    assert len(set(volumes)) == 4
+    for volume in volumes:
         assert len(volume) <= 63
         assert volume.strip("abcdefghijklmnopqrstuvwxyz0123456789-") == ""
         assert volume[0] != "-" != volume[-1]
 
 
 def test_no_changed_volume_name_equals_an_unchanged_one() -> None:
-    changed = Binding("a.b", "x").volume
+    changed = binding_volume("a.b")
 
-    unchanged = Binding(changed.removeprefix("locus-bound-"), "x").volume
+    unchanged = binding_volume(changed.removeprefix("locus-bound-"))
 
     assert changed != unchanged
 
@@ -281,61 +281,3 @@ def test_a_container_that_came_later_is_injected_by_the_second_call() -> None:
 
     assert patched["spec"]["containers"][1]["volumeMounts"][0]["mountPath"] == "/bindings/support"
     assert len(patched["spec"]["volumes"]) == 1
-
-
-VARIABLES = st.lists(
-    st.fixed_dictionaries(
-        {"name": st.sampled_from(["SERVICE_BINDING_ROOT", "LOCUS_CHECKPOINT_STORE", "PATH"])},
-        optional={"value": st.sampled_from(["", "/bindings", "/opt", "a", "$(X)"])},
-    ),
-    max_size=3,
-)
-MOUNTS: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
-    st.builds(
-        dict,
-        name=st.sampled_from(["own", "locus-binding-a"]),
-        mountPath=st.sampled_from(["/bindings/a", "/opt/a", "/x"]),
-    ),
-    max_size=2,
-)
-CONTAINERS: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
-    st.builds(dict, name=st.just("c"), env=VARIABLES | st.none(), volumeMounts=MOUNTS | st.none()),
-    min_size=1,
-    max_size=2,
-)
-VOLUMES = st.lists(
-    st.sampled_from(
-        [
-            {"name": "own", "emptyDir": {}},
-            {"name": "locus-binding-a", "emptyDir": {}},
-            {"name": "locus-binding-b", "secret": {"secretName": "b-binding"}},
-        ]
-    ),
-    max_size=2,
-    unique_by=lambda volume: str(volume["name"]),
-)
-
-
-@given(
-    stores=st.lists(st.sampled_from(["a", "b", "c.d", "Bad"]), max_size=3),
-    secret=st.sampled_from([None, "custom", "a=custom", "b=Bad_Name"]),
-    containers=CONTAINERS,
-    init=CONTAINERS | st.none(),
-    volumes=VOLUMES | st.none(),
-)
-def test_injection_is_idempotent(
-    stores: list[str], secret: str | None, containers: Any, init: Any, volumes: Any
-) -> None:
-    annotations = {LABEL: ",".join(stores)} | ({SECRET: secret} if secret else {})
-    pod = make_pod("a", annotations=annotations, initContainers=init, volumes=volumes)
-    pod["spec"]["containers"] = containers
-
-    once, warnings = answer(pod)
-    twice, more = answer(once)
-
-    assert twice == once
-    # A volume or mount that the user prepared under our own name may be taken as ours by the second call.
-    assert set(more) <= set(warnings)
-
-
-# The protocol
