@@ -14,7 +14,7 @@ from locus_memory.backends.oci_bucket_threads import Threads
 from locus_memory.connection import OCIBucketConnection
 from locus_memory.errors import MissingPartsError
 from locus_memory.storage import NewCheckpoint
-from locus_memory.testing.history import new, write
+from locus_memory.testing.history import new, with_parts, write
 from tests.servers.oci import ObjectStorageServer
 
 NOW = datetime.now(UTC)
@@ -131,7 +131,7 @@ async def test_parts_that_are_kept_longer_do_not_make_checkpoints_expire_early(
     for name, age in (("a", 3601), ("b", 3000)):
         earlier = SimpleNamespace(now=lambda zone, age=age: datetime.now(zone) - timedelta(seconds=age))
         monkeypatch.setattr("locus_memory.backends.oci_bucket_parts.datetime", earlier)
-        await storage.put(new(name, **{name: b"part"}))
+        await storage.put(with_parts(new(name), {name: b"part"}))
         monkeypatch.undo()
     assert (await storage.get("t", "a") is not None) == shared
     assert await storage.get("t", "b") is not None

@@ -3,7 +3,7 @@
 from locus_operator.api.backends.file import AccessMode, FileBackend
 from locus_operator.api.backends.http import HTTPBackend
 from locus_operator.api.backends.memory import MemoryBackend
-from locus_operator.api.backends.oci_bucket import OCIAuth, OCIAuthType, OCIBucketBackend, OCIPrincipal
+from locus_operator.api.backends.oci_bucket import OCIAgents, OCIAuth, OCIAuthType, OCIBucketBackend, OCIPrincipal
 from locus_operator.api.backends.opensearch import OpenSearchBackend
 from locus_operator.api.backends.oracle import OracleBackend
 from locus_operator.api.backends.postgresql import PostgreSQLBackend, SSLMode
@@ -19,6 +19,7 @@ __all__ = [
     "FileBackend",
     "HTTPBackend",
     "MemoryBackend",
+    "OCIAgents",
     "OCIAuth",
     "OCIAuthType",
     "OCIBucketBackend",

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from locus_operator.api.references import SecretRef
 from locus_operator.api.rules import SpecModel, fixed_at_creation, rule
-from locus_operator.api.shapes import BaseUrl, Text
+from locus_operator.api.shapes import BaseUrl, ObjectName, Text
 
 _Region = Annotated[
     str,
@@ -64,13 +64,70 @@ class OCIPrincipal(SpecModel):
         return self.type is OCIAuthType.API_KEY or self.secret_ref is None
 
 
+class OCIAgents(OCIPrincipal):
+    """How the agents sign, and what tells them from everybody else in the IAM statements that let them in."""
+
+    cluster_id: (
+        Annotated[
+            str,
+            Text(
+                "write the OCID of an OKE cluster, which starts with ocid1.cluster.",
+                r"^ocid1\.cluster\.[-a-z0-9]*\.[-a-z0-9]*\.[-a-zA-Z0-9._]+$",
+                max_length=255,
+            ),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="For workloadIdentity: OCID of the OKE cluster that the agents run in. Without it the IAM "
+        "statements have a gap that somebody has to fill in.",
+    )
+    service_account: ObjectName | None = Field(
+        None,
+        description="For workloadIdentity: the agents' service account. Default: any of the store's namespace.",
+    )
+    dynamic_group: (
+        Annotated[
+            str,
+            Text(
+                "write the name of a dynamic group, or domain/name for one of an identity domain",
+                "^[A-Za-z0-9][-A-Za-z0-9_.]*(/[A-Za-z0-9][-A-Za-z0-9_.]*)?$",
+                max_length=200,
+            ),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="For instancePrincipal and resourcePrincipal: the dynamic group that the agents are in. Without "
+        "it the IAM statements have a gap that somebody has to fill in.",
+    )
+
+    @rule(
+        cel="self.type == 'workloadIdentity' || (!has(self.clusterId) && !has(self.serviceAccount))",
+        message="only type workloadIdentity reads clusterId and serviceAccount: remove them",
+        field="type",
+    )
+    def _workload_is_used(self) -> bool:
+        given = self.cluster_id is not None or self.service_account is not None
+        return self.type is OCIAuthType.WORKLOAD_IDENTITY or not given
+
+    @rule(
+        cel="self.type in ['instancePrincipal', 'resourcePrincipal'] || !has(self.dynamicGroup)",
+        message="only types instancePrincipal and resourcePrincipal read dynamicGroup: remove it",
+        field="type",
+    )
+    def _group_is_used(self) -> bool:
+        in_groups = (OCIAuthType.INSTANCE_PRINCIPAL, OCIAuthType.RESOURCE_PRINCIPAL)
+        return self.type in in_groups or self.dynamic_group is None
+
+
 class OCIAuth(SpecModel):
     """Who the operator and the agents are to OCI."""
 
     operator: OCIPrincipal = Field(
         OCIPrincipal(), description="How the operator signs: it manages the bucket and its lifecycle rules."
     )
-    agents: OCIPrincipal = Field(OCIPrincipal(), description="How the agents sign: they read and write objects.")
+    agents: OCIAgents = Field(OCIAgents(), description="How the agents sign: they read and write objects.")
 
 
 class OCIReplication(SpecModel):
@@ -81,7 +138,10 @@ class OCIReplication(SpecModel):
 
 
 class OCIStorageTier(StrEnum):
-    """Tier of new objects. Not Archive: its objects cannot be loaded before somebody restores them."""
+    """Tier of new objects. Not Archive: its objects cannot be loaded before somebody restores them.
+
+    Buckets have the tiers Standard and Archive alone; a lifecycle rule moves objects to InfrequentAccess after a day.
+    """
 
     STANDARD = "Standard"
     INFREQUENT_ACCESS = "InfrequentAccess"
@@ -123,6 +183,11 @@ class OCIBucketBackend(SpecModel):
     endpoint: BaseUrl | None = Field(
         None, description="URL of the Object Storage API, for private endpoints. Default: the region's own."
     )
+    identity_endpoint: BaseUrl | None = Field(
+        None,
+        description="URL of the Identity API in the tenancy's home region, where policies are written. Default: that "
+        "of the bucket's region.",
+    )
     bucket_name: _BucketName | None = Field(
         None, description="The bucket. Default: locus_<namespace>_<name>. Fixed at creation."
     )
@@ -141,11 +206,13 @@ class OCIBucketBackend(SpecModel):
         | None
     ) = Field(
         None,
-        description="Start of every object's name, where stores share a bucket. Default: none. Fixed at creation.",
+        description="Start of every object's name, where stores share a bucket that exists. In a class it is "
+        "followed by <namespace>/<name>/ of the store. Default: none, the bucket is the store's own. Fixed at "
+        "creation.",
     )
     storage_tier: OCIStorageTier = Field(
         OCIStorageTier.STANDARD,
-        description="Tier of new objects. For the archive tier use retention.archiveAfter.",
+        description="Tier of objects that are a day old. For the archive tier use retention.archiveAfter.",
     )
     versioning: OCIVersioning = Field(
         OCIVersioning.DISABLED,
