@@ -7,7 +7,7 @@ import random
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -101,11 +101,7 @@ class SentinelDiscovery(Discovery):
     async def find(self, known: Iterable[HostAddress] = (), best: HostAddress | None = None) -> Owners:
         """Ask all Sentinels, and believe most of those that know of the latest failover."""
         replies = await _answers([self._ask(address) for address in self._connection.addresses])
-        # One that was cut off tells of an earlier failover; one that is still busy with the failover before the
-        # latest has heard of the latest, and yet names the primary of its own.
-        latest = max(epoch for epoch, _ in replies)
-        named = Counter(address for epoch, address in replies if epoch == latest)
-        return Owners(((0, 0, named.most_common(1)[0][0]),))
+        return Owners(((0, 0, believed_primary(replies)),))
 
     def slot(self, prefix: str) -> int:
         """Return 0: there is one primary."""
@@ -174,8 +170,7 @@ class SentinelDiscovery(Discovery):
             if address is None:
                 raise CheckpointError(f"{where}: it knows no primary named {name!r}: correct master_name")
             first_error_raised([address, details])
-        fields = details if isinstance(details, dict) else dict(zip(details[::2], details[1::2], strict=True))
-        return int(fields[b"config-epoch"]), HostAddress(host=address[0].decode(), port=int(address[1]))
+        return sentinels_view(address, details)
 
 
 class ClusterDiscovery(Discovery):
@@ -218,17 +213,41 @@ class ClusterDiscovery(Discovery):
         with translated(where, login[0]):
             async with open_redis(self._connection, address, login=login) as client:
                 reply = await client.execute_command("CLUSTER", "SLOTS")  # type: ignore[no-untyped-call]
-        ranges = tuple(sorted(_ranges(reply, address), key=lambda each: each[0]))
-        if not ranges:
+        owners = owners_of(reply, address)
+        if not owners.ranges:
             raise BackendUnavailableError(f"{where}: it knows of no slots")
-        return Owners(ranges)
+        return owners
 
 
-def _ranges(reply: Sequence[Any], asked: HostAddress) -> Iterator[tuple[int, int, HostAddress]]:
-    for first, last, primary, *_ in reply:
-        # A node that does not know its own name says nothing, or "?"; it is then where it was found.
-        host = (primary[0] or b"").decode()
-        yield first, last, HostAddress(host=asked.host if host in ("", "?") else host, port=primary[1] or asked.port)
+View = tuple[int, HostAddress]
+"""What a Sentinel tells: number of the latest failover that it knows of, and the primary."""
+
+
+def sentinels_view(address: Sequence[bytes], details: Any) -> View:
+    """Read what a Sentinel replies to SENTINEL GET-MASTER-ADDR-BY-NAME and SENTINEL MASTER."""
+    fields = details if isinstance(details, dict) else dict(zip(details[::2], details[1::2], strict=True))
+    return int(fields[b"config-epoch"]), HostAddress(host=address[0].decode(), port=int(address[1]))
+
+
+def believed_primary(views: Sequence[View]) -> HostAddress:
+    """Return the primary that most of those Sentinels name that know of the latest failover."""
+    # One that was cut off tells of an earlier failover; one that is still busy with the failover before the latest
+    # has heard of the latest, and yet names the primary of its own.
+    latest = max(epoch for epoch, _ in views)
+    return Counter(address for epoch, address in views if epoch == latest).most_common(1)[0][0]
+
+
+def owners_of(reply: Sequence[Any], asked: HostAddress) -> Owners:
+    """Read what a node of a Cluster replies to CLUSTER SLOTS."""
+    ranges = ((first, last, node_address(primary, asked)) for first, last, primary, *_ in reply)
+    return Owners(tuple(sorted(ranges, key=lambda each: each[0])))
+
+
+def node_address(node: Sequence[Any], asked: HostAddress) -> HostAddress:
+    """Read host and port of a node in the reply to CLUSTER SLOTS."""
+    # A node that does not know its own name says nothing, or "?"; it is then where it was found.
+    host = (node[0] or b"").decode()
+    return HostAddress(host=asked.host if host in ("", "?") else host, port=node[1] or asked.port)
 
 
 async def _answers(questions: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

@@ -76,6 +76,19 @@ CONNECTION_COMMANDS: Final = ("hello", "auth", "reset", "quit", "client|setinfo"
 TOPOLOGY_COMMANDS: Final = ("role", "wait", "cluster|slots", "rename")
 """Commands that a login needs besides: below Sentinels, for `wait_replicas`, and (the last two) in a Cluster."""
 
+MODE_COMMANDS: Final = {"standalone": (), "sentinel": ("role",), "cluster": ("cluster|slots", "rename")}
+"""Those of them that a login needs in each mode, `wait_replicas` left out."""
+
+SENTINEL_COMMANDS: Final = (
+    "ping",
+    "auth",
+    "hello",
+    "client|setname",
+    "sentinel|get-master-addr-by-name",
+    "sentinel|master",
+)
+"""Commands that a login needs at the Sentinels themselves."""
+
 BUCKETS: Final = 128
 """Parts that the threads of a prefix are spread over in a Cluster; enough for an even load on a dozen primaries."""
 
@@ -95,6 +108,11 @@ class KeyLayout:
     def threads(self) -> str:
         """Index of all threads; present as soon as something was saved."""
         return f"{self.prefix}i:threads"
+
+    @property
+    def memories(self) -> str:
+        """Index of the namespaces of long-term memory; present as soon as it holds something."""
+        return f"{self.prefix}i:s:all"
 
     @property
     def expiry(self) -> str:

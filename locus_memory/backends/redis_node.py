@@ -88,10 +88,7 @@ class Node:
         await self._redis.aclose()
 
     def _keys(self, prefix: str) -> tuple[Argument, ...]:
-        # Scripts touch keys that cannot be named beforehand. In a Cluster, the two named here say which slot that
-        # is; as neither ever exists, a slot that is half moved to another server refuses the script on both of
-        # them (TRYAGAIN, ASK), where it would take the keys that are on the other one for absent.
-        return (2, prefix, f"{prefix}-") if self._clustered else (0,)
+        return named_keys(prefix, clustered=self._clustered)
 
     async def _execute_and_wait(self, *command: Argument) -> Any:
         async with self._redis.pipeline(transaction=False) as pipeline:
@@ -99,6 +96,16 @@ class Node:
             # Without a timeout: the caller's deadline is one, and knows what to say.
             pipeline.execute_command("WAIT", self._replicas, 0)
             return first_error_raised(await pipeline.execute(raise_on_error=False))[0]
+
+
+def named_keys(prefix: str, *, clustered: bool) -> tuple[Argument, ...]:
+    """Return what EVAL and EVALSHA are told of the keys that a script will touch in a key space.
+
+    Scripts touch keys that cannot be named beforehand. In a Cluster, the two named here say which slot that is; as
+    neither ever exists, a slot that is half moved to another server refuses the script on both of them (TRYAGAIN,
+    ASK), where it would take the keys that are on the other one for absent.
+    """
+    return (2, prefix, f"{prefix}-") if clustered else (0,)
 
 
 def first_error_raised(replies: list[Any]) -> list[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from pydantic.alias_generators import to_camel
+from pydantic.alias_generators import to_camel, to_snake
 
 from locus_memory.errors import BindingError
 from locus_memory.urls import parse_url
@@ -79,17 +79,46 @@ class AdminCredentials:
     secret: str
 
 
-def admin_credentials(request: Request[Any], *, default_user: str | None = None) -> AdminCredentials:
-    """Read the administrator's login out of the Secret that `adminSecretRef` names.
+def admin_credentials(
+    request: Request[Any], *, default_user: str | None = None, field_name: str = ADMIN
+) -> AdminCredentials:
+    """Read the administrator's login out of the Secret that a field names.
 
     Args:
+        request: What the provisioner was given.
         default_user: User name where the Secret has none; None makes it required.
+        field_name: The field of the backend's member, an `AdminSecretRef`.
 
     Raises:
         RefusedError: A key is missing; the message names Secret, key and what would be accepted.
     """
-    reference: AdminSecretRef = request.backend.admin_secret_ref
-    keys, data = reference.keys, request.secrets[ADMIN]
+    reference: AdminSecretRef = getattr(request.backend, to_snake(field_name))
+    return _admin_credentials(reference, request.secrets[field_name], _path(request, field_name), default_user)
+
+
+def check_references(
+    spec: CheckpointStoreSpec, fetched: Mapping[Source, SourceData | None], *, default_user: str | None = None
+) -> None:
+    """Look whether everything that a backend refers to is there and holds what is needed, without connecting.
+
+    Args:
+        spec: The effective spec.
+        fetched: Decoded data of each of `required_secrets(spec)`; None for one that does not exist.
+        default_user: As in `admin_credentials`.
+
+    Raises:
+        RefusedError: Something does not exist, or lacks a key.
+    """
+    secrets = resolve_secrets(spec, fetched)
+    for name, reference, source in _references(spec):
+        if isinstance(reference, AdminSecretRef):
+            _admin_credentials(reference, secrets[name], source.path, default_user)
+
+
+def _admin_credentials(
+    reference: AdminSecretRef, data: SourceData, path: str, default_user: str | None
+) -> AdminCredentials:
+    keys = reference.keys
     username, password = data.get(keys.username), data.get(keys.password)
     if username is None and keys.uri in data:
         from_uri = _login_of(data[keys.uri], reference)
@@ -103,9 +132,9 @@ def admin_credentials(request: Request[Any], *, default_user: str | None = None)
     if missing or not password:
         raise RefusedError(
             ConditionReason.SECRET_INVALID,
-            f"Secret {reference.name!r} ({_path(request, ADMIN)}) has no {' and no '.join(missing)}; it has "
+            f"Secret {reference.name!r} ({path}) has no {' and no '.join(missing)}; it has "
             f"{_list(data)}. Write the keys {keys.username!r} and {keys.password!r}, or {keys.uri!r} with a URI that "
-            "holds both, or say in adminSecretRef.keys which keys hold them",
+            f"holds both, or say in {path}.keys which keys hold them",
         )
     return AdminCredentials(username, password, data.get(keys.certificates), reference.name)
 

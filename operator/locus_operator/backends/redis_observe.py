@@ -1,16 +1,25 @@
-"""What exists on Redis or Valkey for a store: users, claim, data, and whoever else is near its prefix."""
+"""What exists on Redis or Valkey for a store: users on each server, claim, data, and who else is near its prefix."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
-from locus_memory.backends.redis_keys import APPLICATION_COMMANDS, CONNECTION_COMMANDS, KeyLayout
+from locus_memory.backends.redis_keys import (
+    APPLICATION_COMMANDS,
+    CONNECTION_COMMANDS,
+    MODE_COMMANDS,
+    SENTINEL_COMMANDS,
+    KeyLayout,
+)
+from locus_operator.backends.redis_errors import explained
+from locus_operator.backends.redis_privileges import Missing, missing_privileges
+from locus_operator.backends.redis_servers import Kind, Node, Servers
 
 _GLOB: Final = re.compile(r"([*?\[\]\\^])")
 
@@ -35,32 +44,44 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeState:
+    """What is on one server by itself: servers do not tell each other of users.
+
+    Attributes:
+        users: The store's users that exist.
+        neighbours: Key patterns of other stores' users that overlap with the prefix, by user.
+        commands: Commands of the library that this server knows.
+        acl_file: Whether users survive a restart; None when the server does not tell.
+    """
+
+    node: Node
+    users: Mapping[str, User]
+    neighbours: Mapping[str, str]
+    commands: frozenset[str]
+    acl_file: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """Everything that a plan is made from.
 
     Attributes:
-        admin: The user that the operator is logged in as.
-        missing: Commands that the administrator may not run, as far as the server tells.
-        users: The store's users that exist.
+        missing: What the administrator may not do; then nothing else was looked at.
+        nodes: All servers that answer.
+        away: Those that do not, and that one can do without.
         claim: Content of the claim key.
-        has_data: Threads are stored under the prefix.
-        ancestors: Claims of prefixes that this one begins with, by claim key.
-        neighbours: Key patterns of other stores' users that overlap with the prefix, by user.
-        commands: Commands of the library that this server knows.
-        acl_file: Whether users survive a restart; None when the server does not tell.
-        replica: The server takes no writes.
+        has_data: Threads, or long-term memory, are stored under the prefix.
+        ancestors: Claims of prefixes whose data this prefix lies in, by claim key.
+        replica: The only server takes no writes.
     """
 
-    admin: str
-    missing: tuple[str, ...]
-    users: Mapping[str, User]
-    claim: str | None
-    has_data: bool
-    ancestors: Mapping[str, str]
-    neighbours: Mapping[str, str]
-    commands: frozenset[str]
-    acl_file: bool | None
-    replica: bool
+    missing: tuple[Missing, ...] = ()
+    nodes: tuple[NodeState, ...] = ()
+    away: tuple[Node, ...] = ()
+    claim: str | None = None
+    has_data: bool = False
+    ancestors: Mapping[str, str] | None = None
+    replica: bool = False
 
 
 def escape_pattern(text: str) -> str:
@@ -68,75 +89,76 @@ def escape_pattern(text: str) -> str:
     return _GLOB.sub(r"\\\1", text)
 
 
-async def observe(client: Redis, layout: KeyLayout, names: tuple[str, str], admin: str) -> Observed:
-    """Look at the store; what the administrator may not read is reported in `missing`."""
-    missing = await _missing_commands(client, layout, admin)
-    commands = await _known_commands(client)
-    if missing:
-        return Observed(admin, missing, {}, None, False, {}, {}, commands, None, False)
-    users = [await _user(client, name) for name in names]
-    ancestors = [KeyLayout(prefix).claim for prefix in _ancestors(layout.prefix)]
-    claim, *above = await _send(client, "MGET", layout.claim, *ancestors)
+async def observe(
+    servers: Servers, layout: KeyLayout, spaces: tuple[KeyLayout, ...], names: tuple[str, str]
+) -> Observed:
+    """Look at the store; what the administrator may not do is reported in `missing`.
+
+    Args:
+        servers: Connected.
+        layout: Of the store.
+        spaces: All its key spaces.
+        names: Of its users.
+    """
+    lacking = await asyncio.gather(*(missing_privileges(servers, node, layout) for node in servers.nodes))
+    if missing := tuple(filter(None, lacking)):
+        return Observed(missing=missing)
+    claims = [layout.claim, *(KeyLayout(prefix).claim for prefix in _ancestors(layout.prefix))]
+    claim, *above = [await servers.ask(servers.owner(key), "GET", key) for key in claims]
+    states = await asyncio.gather(*(_node_state(servers, node, layout, names) for node in servers.nodes))
+    roles = [(await servers.ask(node, "ROLE"))[0] for node in servers.primaries]
     return Observed(
-        admin=admin,
-        missing=(),
-        users={user.name: user for user in users if user is not None},
+        nodes=tuple(states),
+        away=tuple(servers.away),
         claim=claim,
-        has_data=bool(await client.exists(layout.threads)),
-        ancestors={key: value for key, value in zip(ancestors, above, strict=True) if value is not None},
-        neighbours=_neighbours(await _send(client, "ACL LIST"), layout, names),
-        commands=commands,
-        acl_file=await _acl_file(client),
-        replica=(await client.info("replication")).get("role") == "slave",
+        has_data=await _has_data(servers, spaces),
+        ancestors={key: value for key, value in zip(claims[1:], above, strict=True) if value is not None},
+        replica="slave" in roles,
     )
 
 
-def _admin_commands(layout: KeyLayout) -> dict[str, tuple[str, ...]]:
-    """Return what the operator runs, with arguments that a dry run accepts."""
-    data = f"{layout.data_prefixes[0]}x"
-    return {
-        "acl|setuser": ("ACL", "SETUSER", "x"),
-        "acl|getuser": ("ACL", "GETUSER", "x"),
-        "acl|deluser": ("ACL", "DELUSER", "x"),
-        "acl|list": ("ACL", "LIST"),
-        "info": ("INFO", "replication"),
-        "watch": ("WATCH", layout.claim),
-        "multi": ("MULTI",),
-        "exec": ("EXEC",),
-        "mget": ("MGET", layout.claim),
-        f"get {layout.claim}": ("GET", layout.claim),
-        f"set {layout.claim}": ("SET", layout.claim, "x"),
-        f"exists {layout.threads}": ("EXISTS", layout.threads),
-        f"unlink {layout.data_prefixes[0]}*": ("UNLINK", data),
-        "scan": ("SCAN", "0"),
-    }
+async def _node_state(servers: Servers, node: Node, layout: KeyLayout, names: tuple[str, str]) -> NodeState:
+    users = [await _user(servers, node, name) for name in names]
+    is_sentinel = node.kind is Kind.SENTINEL
+    return NodeState(
+        node=node,
+        users={user.name: user for user in users if user is not None},
+        neighbours={} if is_sentinel else _neighbours(await servers.ask(node, "ACL LIST"), layout, names),
+        commands=await _known_commands(servers, node),
+        acl_file=None if is_sentinel else await _acl_file(servers, node),
+    )
 
 
-async def _missing_commands(client: Redis, layout: KeyLayout, admin: str) -> tuple[str, ...]:
-    missing = []
-    for name, command in _admin_commands(layout).items():
-        try:
-            answer = await _send(client, "ACL DRYRUN", admin, *command)
-        except ResponseError:
-            # The administrator may not ask, or the server is older than 7.0: each command tells by itself.
-            return ()
-        if answer != "OK":
-            missing.append(name)
-    return tuple(missing)
+async def _has_data(servers: Servers, spaces: tuple[KeyLayout, ...]) -> bool:
+    by_node: dict[Node, list[str]] = {}
+    for space in spaces:
+        by_node.setdefault(servers.owner(space.prefix), []).extend((space.threads, space.memories))
+    for node, keys in by_node.items():
+        with explained(servers.place(node), "look for data"):
+            # One by one: together they would be in several slots.
+            async with servers.client(node).pipeline(transaction=False) as pipeline:
+                for key in keys:
+                    pipeline.exists(key)
+                if any(await pipeline.execute()):
+                    return True
+    return False
 
 
-async def _known_commands(client: Redis) -> frozenset[str]:
+async def _known_commands(servers: Servers, node: Node) -> frozenset[str]:
     """Return the library's commands without those that the server is too old to know, and refuses in a rule."""
-    wanted = (*APPLICATION_COMMANDS, *CONNECTION_COMMANDS)
-    try:
-        found = await _send(client, "COMMAND INFO", *wanted)
-    except NoPermissionError:
-        return frozenset(wanted)
+    if node.kind is Kind.SENTINEL:
+        return frozenset(SENTINEL_COMMANDS)
+    wanted = (*APPLICATION_COMMANDS, *CONNECTION_COMMANDS, *MODE_COMMANDS[servers.access.mode])
+    with explained(servers.place(node), "ask for its commands"):
+        try:
+            found = await _send(servers, node, "COMMAND INFO", *wanted)
+        except NoPermissionError:
+            return frozenset(wanted)
     return frozenset(name for name, known in zip(wanted, found, strict=True) if known is not None)
 
 
-async def _user(client: Redis, name: str) -> User | None:
-    found = await _send(client, "ACL GETUSER", name)
+async def _user(servers: Servers, node: Node, name: str) -> User | None:
+    found = await servers.ask(node, "ACL GETUSER", name)
     if found is None:
         return None
     flags = set(found["flags"])
@@ -158,7 +180,9 @@ async def _user(client: Redis, name: str) -> User | None:
 
 
 def _ancestors(prefix: str) -> list[str]:
-    return [prefix[: match.end()] for match in re.finditer("[:/]", prefix) if match.end() < len(prefix)]
+    """Return the prefixes that this one would be data of: what lies between them begins like data."""
+    parts = [prefix[: match.end()] for match in re.finditer("[:/]", prefix) if match.end() < len(prefix)]
+    return [part for part in parts if prefix.startswith(KeyLayout(part).data_prefixes)]
 
 
 def _neighbours(acl_list: list[str], layout: KeyLayout, names: tuple[str, str]) -> dict[str, str]:
@@ -177,15 +201,17 @@ def _neighbours(acl_list: list[str], layout: KeyLayout, names: tuple[str, str]) 
 
 
 def _overlaps(begin: str, layout: KeyLayout) -> bool:
-    return begin.startswith(layout.prefix) or any(data.startswith(begin) for data in layout.data_prefixes)
+    ours = (*layout.data_prefixes, layout.claim)
+    return begin.startswith(layout.data_prefixes) or any(each.startswith(begin) for each in ours)
 
 
-async def _acl_file(client: Redis) -> bool | None:
+async def _acl_file(servers: Servers, node: Node) -> bool | None:
     try:
-        return bool((await client.config_get("aclfile")).get("aclfile"))
+        found = await _send(servers, node, "CONFIG GET", "aclfile")
     except ResponseError:
         return None
+    return bool(found.get("aclfile"))
 
 
-async def _send(client: Redis, *command: str) -> Any:
-    return await client.execute_command(*command)  # type: ignore[no-untyped-call]
+async def _send(servers: Servers, node: Node, *command: str) -> Any:
+    return await servers.client(node).execute_command(*command)  # type: ignore[no-untyped-call]

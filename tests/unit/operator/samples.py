@@ -93,6 +93,9 @@ VALID_STORES: dict[str, Spec] = {
     ),
     "IPv6": on("postgresql", host="[fd00::1]"),
     "sentinel": on("redis", mode="sentinel", addresses=["a:26379", "[fd00::1]:26379"], masterName="mymaster"),
+    "sentinel with logins of its own": on(
+        "redis", mode="sentinel", addresses=["a:26379"], masterName="m", sentinelSecretRef=ADMIN
+    ),
     "cluster": on("redis", mode="cluster", addresses=["a:6379", "b:6379"], tls=True, ca=CA),
     "ttl within retention": on("redis", keyPrefix="agents:support:", ttl={"onWrite": "24h", "refreshOnRead": True})
     | {"retention": {"maxAge": "1d"}},
@@ -244,6 +247,9 @@ INVALID_STORES: dict[str, Wrong] = {
         on("redis", addresses=["a:1", "b:1"]), "spec.backend.redis.addresses", "exactly one address"
     ),
     "sentinel without master": Wrong(on("redis", mode="sentinel"), "spec.backend.redis.masterName", "needs masterName"),
+    "a Sentinel login without sentinel": Wrong(
+        on("redis", sentinelSecretRef=ADMIN), "spec.backend.redis.sentinelSecretRef", "remove it"
+    ),
     "a master without sentinel": Wrong(on("redis", masterName="m"), "spec.backend.redis.masterName", "remove it"),
     "cluster with database": Wrong(
         on("redis", mode="cluster", database=1), "spec.backend.redis.database", "write database: 0"

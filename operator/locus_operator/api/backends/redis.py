@@ -35,6 +35,11 @@ class RedisBackend(SpecModel):
     admin_secret_ref: AdminSecretRef = Field(
         description="Credentials of a user that may run ACL SETUSER, such as `default`."
     )
+    sentinel_secret_ref: AdminSecretRef | None = Field(
+        None,
+        description="Credentials at the Sentinels, where they differ; only for mode sentinel. Default: those of "
+        "adminSecretRef, or none where the Sentinels ask for none.",
+    )
     mode: RedisMode = Field(RedisMode.STANDALONE, description="One server, servers watched by Sentinel, or a cluster.")
     addresses: Addresses = Field(
         description="host:port of the server (standalone), of the Sentinels, or of some nodes of the cluster."
@@ -100,6 +105,14 @@ class RedisBackend(SpecModel):
     )
     def _master_needs_sentinel(self) -> bool:
         return self.mode is RedisMode.SENTINEL or self.master_name is None
+
+    @rule(
+        cel="self.mode == 'sentinel' || !has(self.sentinelSecretRef)",
+        message="only mode sentinel reads sentinelSecretRef: remove it, or write mode: sentinel",
+        field="sentinelSecretRef",
+    )
+    def _sentinel_login_needs_sentinel(self) -> bool:
+        return self.mode is RedisMode.SENTINEL or self.sentinel_secret_ref is None
 
     @rule(
         cel="self.mode != 'cluster' || self.database == 0",
