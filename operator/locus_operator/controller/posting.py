@@ -20,10 +20,11 @@ from kubernetes.aio.client import (
 )
 
 from locus_operator.controller.events import Event
-from locus_operator.controller.startup import COMPONENT
 from locus_operator.errors import ProvisioningError
 from locus_operator.kube import Object, ask
 
+COMPONENT: Final = "locus-operator"
+"""Who says it, in `kubectl describe`."""
 _DEFAULT_NAMESPACE: Final = "default"
 """Where Events about objects without namespace are, as the API server wants it."""
 

@@ -9,7 +9,6 @@ import kopf
 from locus_operator.constants import FINALIZER, KOPF_PREFIX
 from locus_operator.settings import Settings
 
-COMPONENT: Final = "locus-operator"
 _WATCH_SECONDS: Final = 300  # whole: it goes into the query as it is
 _CONNECT_SECONDS: Final = 10.0
 _REQUEST_SECONDS: Final = 30.0
@@ -25,11 +24,8 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     configured.persistence.finalizer = FINALIZER
     configured.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=KOPF_PREFIX, v1=False)
     configured.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=KOPF_PREFIX, v1=False)
-    # Only the Events that we write ourselves: log lines of kopf mean nothing to users.
-    configured.posting.loggers = False
-    configured.posting.reporting_component = COMPONENT
-    configured.posting.reporting_instance = COMPONENT
-    configured.posting.event_name_prefix = f"{COMPONENT}-"
+    # We write Events ourselves: log lines of kopf mean nothing to users.
+    configured.posting.enabled = False
     # A watch that ends on the server's side is reopened; one that hangs must not last for ever.
     configured.watching.server_timeout = _WATCH_SECONDS
     configured.watching.connect_timeout = _CONNECT_SECONDS
