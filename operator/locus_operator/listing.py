@@ -8,12 +8,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+import aiohttp
 from kubernetes.aio.client.exceptions import ApiException
 
 PAGE_SIZE: Final = 100
 """Objects of one answer: some hundred kilobytes, parsed in milliseconds, so that nobody else waits for long."""
 PAGE_SECONDS: Final = 30.0
 """Longest that one answer may take."""
+
+API_FAILURES: Final = (ApiException, aiohttp.ClientError, TimeoutError, OSError)
+"""What requests fail with when nothing is wrong with the program."""
 
 Object = dict[str, Any]
 Call = Callable[..., Awaitable[Any]]
@@ -41,8 +45,7 @@ async def pages(call: Call, **arguments: Any) -> AsyncIterator[Page]:
         arguments: Further arguments of it, such as `label_selector`.
 
     Raises:
-        ApiException: The API server refuses; its message has no body of an object.
-        TimeoutError, OSError, aiohttp.ClientError: It does not answer.
+        Exception: One of `API_FAILURES`.
     """
     token: str | None = None
     while True:
@@ -62,3 +65,10 @@ def check(response: Any) -> None:
     """Raise `ApiException` for an answer that is none of success; raw answers are not judged by the client."""
     if response.status >= 400:
         raise ApiException(status=response.status, reason=response.reason)
+
+
+def reason_of(error: BaseException) -> str:
+    """Say what one of `API_FAILURES` means, without the body of an answer."""
+    if isinstance(error, ApiException):
+        return f"the API server answers {error.status} {error.reason}"
+    return f"the API server does not answer ({type(error).__name__})"

@@ -6,7 +6,7 @@ from typing import Final
 
 import kopf
 
-from locus_operator.constants import FINALIZER, KOPF_PREFIX
+from locus_operator.constants import FINALIZER, KOPF_PREFIX, LABEL_STORE
 from locus_operator.settings import Settings
 
 _WATCH_SECONDS: Final = 300  # whole: it goes into the query as it is
@@ -29,6 +29,8 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     # A watch that ends on the server's side is reopened; one that hangs must not last for ever.
     configured.watching.server_timeout = _WATCH_SECONDS
     configured.watching.connect_timeout = _CONNECT_SECONDS
+    # Of all the pods of the cluster, the API server sends those that ask for a store.
+    configured.watching.label_selectors["v1", "pods"] = LABEL_STORE
     configured.networking.request_timeout = _REQUEST_SECONDS
     configured.networking.connect_timeout = _CONNECT_SECONDS
     configured.execution.default_backoff = settings.refused_retry_seconds

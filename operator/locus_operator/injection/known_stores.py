@@ -65,7 +65,7 @@ def read_store(body: Mapping[str, Any]) -> KnownStore:
         selector=None if leaving else _selector(pods.get("selector")),
         containers=frozenset(containers) if containers else None,
         claim=claim,
-        is_undecided="className" in spec and claim is None and status.get("backend") in (None, "file"),
+        is_undecided=not spec.get("backend") and claim is None and status.get("backend") in (None, "file"),
     )
 
 

@@ -8,6 +8,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
+from http import HTTPStatus
 from typing import Final
 
 import aiohttp
@@ -17,7 +18,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from locus_operator import logs
 from locus_operator.constants import GROUP, STORE_PLURAL, VERSION
 from locus_operator.injection.known_stores import KnownStore, Snapshot, read_store
-from locus_operator.listing import Call, Object, check, pages
+from locus_operator.listing import API_FAILURES, Call, Object, check, pages, reason_of
 
 RESYNC_SECONDS: Final = 120
 """A watch lasts so long, a fifth more or less, before the stores are listed anew: nothing stays wrong for longer,
@@ -139,12 +140,10 @@ class StoreCache:
 
     def _report(self, scope: str | None, error: Exception) -> None:
         where = f"stores of {scope or 'all namespaces'}"
-        if isinstance(error, ApiException):
-            reason = f"the API server answers {error.status} {error.reason}"
-            if error.status == 403:
+        if isinstance(error, API_FAILURES):
+            reason = reason_of(error)
+            if isinstance(error, ApiException) and error.status == HTTPStatus.FORBIDDEN:
                 reason += ": the webhook's service account may not list and watch checkpointstores"
-        elif isinstance(error, aiohttp.ClientError | TimeoutError | OSError):
-            reason = f"the API server does not answer ({type(error).__name__})"
         else:
             reason = "unexpected error, see the webhook's log"
             _log.error("%s: unexpected %s", where, logs.where_it_happened(error))

@@ -220,6 +220,7 @@ def test_only_the_stores_own_containers_get_the_volume() -> None:
         ({"backend": {"file": {"size": "1Gi"}}}, {"claims": {"volumeClaim": "real"}}, "real", False),
         ({"backend": {"redis": {}}}, {}, None, False),
         ({"className": "shared"}, {}, None, True),
+        ({}, {}, None, True),
         ({"className": "shared"}, {"backend": "file"}, None, True),
         ({"className": "shared"}, {"backend": "redis"}, None, False),
         ({"className": "shared"}, {"backend": "file", "claims": {"volumeClaim": "real"}}, "real", False),
