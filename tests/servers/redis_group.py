@@ -96,7 +96,8 @@ class RedisGroup:
             server.send("FLUSHALL")
         for server in self.servers:
             server.send("SCRIPT", "FLUSH")
-            with server.client() as client:
+        for member in self.members():
+            with member.client() as client:
                 others = [str(user) for user in client.acl_users() if user != "default"]
                 if others:
                     client.acl_deluser(*others)

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.operator.kinds import POSTGRESQL_SERVERS, REDIS_SERVERS, WITH_LOGIN
+from tests.integration.operator.kinds import POSTGRESQL_SERVERS, REDIS_GROUPS, REDIS_SERVERS, WITH_LOGIN
+from tests.integration.operator.redis_groups import redis_group_backend
 from tests.integration.operator.stores import Store, drop_roles, file_backend, postgresql_backend, redis_backend
 from tests.servers.postgresql import SUPERUSER, Database, PostgreSQLServer
 from tests.servers.redis import RedisServer
+from tests.servers.redis_group import RedisGroup
 
 MakeStore = Callable[[str], Store]
 
@@ -67,6 +69,11 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
         server: RedisServer = request.getfixturevalue(request.param)
         server.reset()
         yield redis_backend(server)
+        return
+    if request.param in REDIS_GROUPS:
+        group: RedisGroup = request.getfixturevalue(request.param)
+        group.reset()
+        yield redis_group_backend(group)
         return
     name = POSTGRESQL_SERVERS[0] if request.param == "superuser" else request.param
     postgresql: PostgreSQLServer = request.getfixturevalue(name)

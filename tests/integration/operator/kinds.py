@@ -6,8 +6,9 @@ import pytest
 
 POSTGRESQL_SERVERS: Final = ("postgresql_server", "tls_postgresql_server")
 REDIS_SERVERS: Final = ("redis_server", "tls_redis_server")
+REDIS_GROUPS: Final = ("redis_sentinels", "redis_cluster")
 
-WITH_LOGIN: Final = (*POSTGRESQL_SERVERS, "superuser", *REDIS_SERVERS)
+WITH_LOGIN: Final = (*POSTGRESQL_SERVERS, "superuser", *REDIS_SERVERS, *REDIS_GROUPS)
 """Backends that issue a login: the `store` fixture's own."""
 WITHOUT_LOGIN: Final = ("file",)
 """Backends that issue none: everything but logins is held on them, too."""
