@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -19,7 +18,6 @@ from locus_memory.errors import (
     CheckpointConflictError,
     CorruptCheckpointError,
     InvalidArgumentError,
-    UnknownEncryptionKeyError,
 )
 from locus_memory.retry import RetryPolicy
 from locus_memory.storage import CheckpointSummary, NewCheckpoint, StorageBackend
@@ -146,18 +144,9 @@ class StorageBackendAdapter(BaseCheckpointer):
         if stored is None:
             return None
         try:
-            return await self._decode(stored.payload)
+            return await self._codec.envelope.read(self._codec.decode, stored.payload)
         except CorruptCheckpointError as error:
             raise type(error)(f"thread {thread_id!r}, checkpoint {stored.summary.checkpoint_id!r}: {error}") from error
-
-    async def _decode(self, payload: bytes) -> Any:
-        try:
-            return self._codec.decode(payload)
-        except UnknownEncryptionKeyError:
-            # A key that was added since, by an operator who rotates keys.
-            if not await asyncio.to_thread(self._codec.refresh_keys):
-                raise
-            return self._codec.decode(payload)
 
     async def list_checkpoints(self, thread_id: str, limit: int = 10) -> list[str]:
         check_id("thread_id", thread_id)

@@ -53,10 +53,6 @@ class StateCodec:
         """Whether payloads are encrypted, so that their text must not be stored beside them."""
         return self.envelope.encrypts
 
-    def refresh_keys(self) -> bool:
-        """Ask for the encryption keys again; tell whether they have changed. May block."""
-        return self.envelope.refresh_keys()
-
     def encode(self, state: Any) -> bytes:
         """Turn a state into a payload.
 

@@ -6,14 +6,16 @@ flags. An unknown bit is an error, so later versions can add encodings that this
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import Callable
 from enum import IntEnum
-from typing import Final
+from typing import Final, TypeVar
 
 import zstandard
 
 from locus_memory.encryption import EncryptionKeys, PayloadCipher, unknown_key
-from locus_memory.errors import CorruptCheckpointError, StateTooLargeError
+from locus_memory.errors import CorruptCheckpointError, StateTooLargeError, UnknownEncryptionKeyError
 
 MAX_STATE_BYTES: Final = 256 * 1024 * 1024
 """Largest state before compression, in bytes; bounds what a payload may decompress to."""
@@ -29,6 +31,8 @@ AGENT_STATE: Final = 0x10
 _ENCRYPTED: Final = 0x20
 """Flag: what follows the codec byte is encrypted; see `locus_memory.encryption`."""
 _ENCODING_MASK: Final = 0x0F
+
+T = TypeVar("T")
 
 
 class Kind(IntEnum):
@@ -65,6 +69,23 @@ class Envelope:
     def refresh_keys(self) -> bool:
         """Ask for the encryption keys again; tell whether they have changed. May block."""
         return self._cipher is not None and self._cipher.refresh()
+
+    async def read(self, open_payload: Callable[[bytes], T], payload: bytes) -> T:
+        """Open a payload, and once more after a look for new keys if its own is unknown.
+
+        Args:
+            open_payload: Opens it, by `open` in the end.
+            payload: What is stored.
+
+        Raises:
+            UnknownEncryptionKeyError: Its key is not there, nor has it come since, from an operator who rotates keys.
+        """
+        try:
+            return open_payload(payload)
+        except UnknownEncryptionKeyError:
+            if not await asyncio.to_thread(self.refresh_keys):
+                raise
+            return open_payload(payload)
 
     def seal(self, kind: Kind, data: bytes, flags: int = 0) -> bytes:
         """Make a payload.

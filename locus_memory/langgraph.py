@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Unpack, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -35,11 +35,13 @@ from locus_memory.envelope import Kind
 from locus_memory.errors import BindingError, InvalidArgumentError, MissingPartsError
 from locus_memory.langgraph_store import LangGraphStore, store
 from locus_memory.opening import open_checkpointer
-from locus_memory.saver import History, decoded
+from locus_memory.saver import History, naming
 from locus_memory.storage import CheckpointSummary, NewCheckpoint, PendingWrite, StoredCheckpoint
 
 __all__ = ["LangGraphSaver", "LangGraphStore", "saver", "store"]
 
+LARGEST_BATCH = 32
+"""Checkpoints that `list` reads at once, with all that belongs to them."""
 _LONGEST_INLINE = 256
 """Characters of a text that stands in the checkpoint itself rather than in a part."""
 
@@ -152,15 +154,14 @@ class LangGraphSaver(BaseCheckpointSaver[str]):
         if limit is not None and limit <= 0:
             return
         given = 0
-        async for summary in self._summaries(config, before):
-            if not all(summary.metadata.get(key) == value for key, value in (filter or {}).items()):
-                continue
-            found = await self._history.get_complete(summary.thread_id, [summary.checkpoint_id], summary.namespace)
-            for stored in found:
+        async for batch in self._batches(config, filter or {}, before):
+            place = batch[0]
+            ids = [summary.checkpoint_id for summary in batch]
+            for stored in await self._history.get_complete(place.thread_id, ids, place.namespace):
                 yield await self._tuple(stored)
                 given += 1
-            if given == limit:
-                return
+                if given == limit:
+                    return
 
     async def adelete_thread(self, thread_id: str) -> None:
         await self._history.delete_thread(str(thread_id))
@@ -250,6 +251,23 @@ class LangGraphSaver(BaseCheckpointSaver[str]):
         self._background.run(self.aclose())
         self._background.stop()
 
+    async def _batches(
+        self, config: RunnableConfig | None, wanted: Mapping[str, Any], before: RunnableConfig | None
+    ) -> AsyncIterator[Sequence[CheckpointSummary]]:
+        """Group neighbours of one thread and namespace: few round trips for all of them, few for who stops early."""
+        batch: list[CheckpointSummary] = []
+        size = 1
+        async for summary in self._summaries(config, before):
+            if not all(summary.metadata.get(key) == value for key, value in wanted.items()):
+                continue
+            is_elsewhere = bool(batch) and _place_of(batch[0]) != _place_of(summary)
+            if is_elsewhere or len(batch) == size:
+                yield batch
+                batch, size = [], min(2 * size, LARGEST_BATCH)
+            batch.append(summary)
+        if batch:
+            yield batch
+
     async def _summaries(
         self, config: RunnableConfig | None, before: RunnableConfig | None
     ) -> AsyncIterator[CheckpointSummary]:
@@ -257,17 +275,14 @@ class LangGraphSaver(BaseCheckpointSaver[str]):
         before_id = before["configurable"].get("checkpoint_id") if before else None
         thread_id, namespace = configurable.get("thread_id"), configurable.get("checkpoint_ns")
         wanted = configurable.get("checkpoint_id")
-        places = self._places(None if thread_id is None else str(thread_id), namespace)
-        several = thread_id is None or namespace is None
-        found = [summary async for place in places for summary in [place]] if several else None
-        if found is None:
-            async for summary in self._history.newest_first(str(thread_id), namespace or ""):
+        if thread_id is not None and namespace is not None:
+            async for summary in self._history.newest_first(str(thread_id), namespace):
                 if _matches(summary, wanted, before_id):
                     yield summary
             return
         summaries = [
             summary
-            for each_thread, each_namespace in found
+            async for each_thread, each_namespace in self._places(thread_id, namespace)
             async for summary in self._history.newest_first(each_thread, each_namespace)
             if _matches(summary, wanted, before_id)
         ]
@@ -275,8 +290,8 @@ class LangGraphSaver(BaseCheckpointSaver[str]):
         for summary in sorted(summaries, key=lambda each: each.checkpoint_id, reverse=True):
             yield summary
 
-    async def _places(self, thread_id: str | None, namespace: str | None) -> AsyncIterator[tuple[str, str]]:
-        threads = [thread_id] if thread_id is not None else [each async for each in self._history.threads()]
+    async def _places(self, thread_id: object, namespace: str | None) -> AsyncIterator[tuple[str, str]]:
+        threads = [str(thread_id)] if thread_id is not None else [each async for each in self._history.threads()]
         for each in threads:
             for found in await self._history.namespaces(each):
                 if namespace in (None, found):
@@ -288,10 +303,10 @@ class LangGraphSaver(BaseCheckpointSaver[str]):
 
     async def _tuple(self, stored: StoredCheckpoint) -> CheckpointTuple:
         summary = stored.summary
-        where = f"thread {summary.thread_id!r}, checkpoint {summary.checkpoint_id!r}"
 
         async def opened(payload: bytes) -> Any:
-            return await decoded(lambda: self._open(payload), self._envelope.refresh_keys, where)
+            with naming(summary.thread_id, summary.checkpoint_id):
+                return await self._envelope.read(self._open, payload)
 
         body = await opened(stored.payload)
         parts = {channel: await opened(stored.parts[name]) for channel, name in body["parts"].items()}
@@ -320,6 +335,10 @@ def _place(config: RunnableConfig) -> tuple[str, str, str | None]:
         raise InvalidArgumentError("config: write configurable.thread_id, the conversation that this belongs to")
     checkpoint_id = configurable.get("checkpoint_id")
     return str(configurable["thread_id"]), configurable.get("checkpoint_ns") or "", checkpoint_id or None
+
+
+def _place_of(summary: CheckpointSummary) -> tuple[str, str]:
+    return summary.thread_id, summary.namespace
 
 
 def _config(thread_id: str, namespace: str, checkpoint_id: str) -> RunnableConfig:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from locus_memory.adapter import StorageBackendAdapter
 from locus_memory.arguments import check_id, check_ids, check_limit, checked_metadata, utf8_size
-from locus_memory.errors import CorruptCheckpointError, InvalidArgumentError, UnknownEncryptionKeyError
+from locus_memory.errors import CorruptCheckpointError, InvalidArgumentError
 from locus_memory.retry import RetryPolicy
 from locus_memory.storage import CheckpointSummary, NewCheckpoint, PendingWrite, StorageBackend, StoredCheckpoint
 
@@ -183,11 +183,8 @@ class CheckpointSaver:
         }
 
     async def _decode(self, payload: bytes, thread_id: str, checkpoint_id: str) -> Any:
-        return await decoded(
-            lambda: self._codec.decode_json(payload),
-            self._codec.refresh_keys,
-            f"thread {thread_id!r}, {checkpoint_id!r}",
-        )
+        with naming(thread_id, checkpoint_id):
+            return await self._codec.envelope.read(self._codec.decode_json, payload)
 
 
 class History:
@@ -322,21 +319,13 @@ class History:
         return await self._retry.run(lambda _: operation(), self.storage, f"{verb} of thread {thread_id!r}")
 
 
-async def decoded(decode: Callable[[], T], refresh_keys: Callable[[], bool], where: str) -> T:
-    """Decode something stored, after a look for new encryption keys if its own is unknown.
-
-    Raises:
-        CorruptCheckpointError: It cannot be read; the message begins with `where`.
-    """
+@contextmanager
+def naming(thread_id: str, checkpoint_id: str) -> Iterator[None]:
+    """Say in an error about something stored which checkpoint it belongs to."""
     try:
-        try:
-            return decode()
-        except UnknownEncryptionKeyError:
-            if not await asyncio.to_thread(refresh_keys):
-                raise
-            return decode()
+        yield
     except CorruptCheckpointError as error:
-        raise type(error)(f"{where}: {error}") from error
+        raise type(error)(f"thread {thread_id!r}, checkpoint {checkpoint_id!r}: {error}") from error
 
 
 def _check_place(thread_id: str, namespace: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypedDict, TypeVar
@@ -15,7 +14,6 @@ from locus_memory.encryption import EncryptionKeys
 from locus_memory.envelope import Envelope, Kind
 from locus_memory.errors import (
     CorruptCheckpointError,
-    UnknownEncryptionKeyError,
 )
 from locus_memory.retry import RetryPolicy
 from locus_memory.store import (
@@ -309,7 +307,7 @@ class PortStore(BaseStore):
     async def item(self, stored: StoredItem) -> StoreItem:
         """Decode what the backend returned; for other faces on the port."""
         try:
-            content = await self._decode(stored.payload)
+            content = await self._envelope.read(self._open, stored.payload)
         except CorruptCheckpointError as error:
             where = f"namespace {stored.namespace!r}, key {stored.key!r}"
             raise type(error)(f"{where}: {error}") from error
@@ -323,15 +321,6 @@ class PortStore(BaseStore):
             stored.version,
             stored.expires_at,
         )
-
-    async def _decode(self, payload: bytes) -> dict[str, Any]:
-        try:
-            return self._open(payload)
-        except UnknownEncryptionKeyError:
-            # A key that was added since, by an operator who rotates keys.
-            if not await asyncio.to_thread(self._envelope.refresh_keys):
-                raise
-            return self._open(payload)
 
     def _open(self, payload: bytes) -> dict[str, Any]:
         text, _ = self._envelope.open(Kind.JSON, payload)

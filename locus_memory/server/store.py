@@ -16,7 +16,6 @@ from locus_memory.errors import (
     BackendUnavailableError,
     CheckpointError,
     CorruptCheckpointError,
-    UnknownEncryptionKeyError,
 )
 from locus_memory.retry import RetryPolicy
 from locus_memory.storage import StorageBackend
@@ -85,13 +84,7 @@ class ServedStore:
 
     async def state_of(self, payload: bytes) -> JsonValue:
         """Return the state in a payload, as JSON."""
-        try:
-            return self.codec.decode_json(payload)
-        except UnknownEncryptionKeyError:
-            # A key that was added since, by an operator who rotates keys.
-            if not await asyncio.to_thread(self.codec.refresh_keys):
-                raise
-            return self.codec.decode_json(payload)
+        return await self.codec.envelope.read(self.codec.decode_json, payload)
 
     def text_of(self, payload: bytes) -> str:
         """Return the searchable text of a payload."""

@@ -95,8 +95,8 @@ def test_keys_from_a_function_are_asked_for_again() -> None:
     keys = [OLD]
     codec = StateCodec(encryption_key=lambda: keys)
     keys.insert(0, NEW)
-    assert codec.refresh_keys()
-    assert not codec.refresh_keys()
+    assert codec.envelope.refresh_keys()
+    assert not codec.envelope.refresh_keys()
     assert StateCodec(encryption_key=NEW).decode(codec.encode(STATE)) == STATE
 
 
