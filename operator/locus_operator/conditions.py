@@ -9,6 +9,7 @@ from enum import Enum
 from locus_operator.api import CheckpointStoreSpec, InvalidSpecError
 from locus_operator.api.status import ConditionStatus
 from locus_operator.constants import ConditionReason, ConditionType
+from locus_operator.disclosure import for_tenants
 from locus_operator.errors import ProvisioningError, RefusedError, UnavailableError
 from locus_operator.provisioner import Report
 
@@ -36,18 +37,26 @@ class Failure:
     """What an error means.
 
     Attributes:
+        message: For people who may read the store, see `disclosure`.
+        detail: For the platform team: everything.
         conditions: The ones that the error changes; the others stay as they are, since what was issued before
             still works.
     """
 
     reason: ConditionReason
     message: str
+    detail: str
     retry: Retry
     conditions: tuple[ConditionState, ...]
 
 
-def failure(error: Exception) -> Failure:
-    """Say what an error of `reconcile` or `release` means for the store's conditions and for its next try."""
+def failure(error: Exception, class_name: str | None = None) -> Failure:
+    """Say what an error of `reconcile` or `release` means for the store's conditions and for its next try.
+
+    Args:
+        error: The error.
+        class_name: The store's class, whose secrets its conditions keep; None for one that brings its own backend.
+    """
     match error:
         case UnavailableError():
             retry, provisioned = Retry.SOON, ConditionStatus.UNKNOWN
@@ -57,17 +66,19 @@ def failure(error: Exception) -> Failure:
             retry, provisioned = Retry.ON_CHANGE, ConditionStatus.FALSE
         case _:
             retry, provisioned = Retry.SLOWLY, ConditionStatus.UNKNOWN
-    reason, message = _explain(error)
+    reason, detail = _explain(error)
+    message = for_tenants(error, reason, detail, class_name)
     conditions = (
         ConditionState(ConditionType.READY, ConditionStatus.FALSE, reason, message),
         ConditionState(ConditionType.PROVISIONED, provisioned, reason, message),
     )
-    return Failure(reason, message, retry, conditions)
+    return Failure(reason, message, detail, retry, conditions)
 
 
-def deletion_blocked(error: Exception) -> ConditionState:
-    """Say why a deletion does not finish, and what lets it finish."""
-    reason, message = _explain(error)
+def deletion_blocked(error: Exception, class_name: str | None = None) -> ConditionState:
+    """Say why a deletion does not finish, and what lets it finish; arguments as in `failure`."""
+    reason, detail = _explain(error)
+    message = for_tenants(error, reason, detail, class_name)
     advice = 'to let the object go and leave the backend as it is: annotate it memory.locus.dev/abandon="true"'
     return ConditionState(
         ConditionType.DELETION_BLOCKED, ConditionStatus.TRUE, reason, f"{message}; it is tried again. {advice}"

@@ -19,16 +19,17 @@ from typing import Any, Final
 
 from pydantic.alias_generators import to_snake
 
-from locus_operator.api import CheckpointStore, CheckpointStoreClass, CheckpointStoreSpec
+from locus_operator.api import CheckpointStoreSpec
 from locus_operator.api.status import Claims
 from locus_operator.binding import Binding, binding_of, password_for
 from locus_operator.conditions import ConditionState, Failure, Retry, deletion_blocked, failure, success
 from locus_operator.connections import Connections
 from locus_operator.constants import ConditionReason
 from locus_operator.errors import RefusedError, UnavailableError, UnsupportedError
+from locus_operator.inheritance import effective_spec, spec_to_release
 from locus_operator.names import RoleNames
 from locus_operator.provisioner import RETENTION_SECONDS, Action, Owner, Plan, Provisioner, Request
-from locus_operator.sources import Source, SourceData, required_secrets, resolve_secrets
+from locus_operator.sources import Source, SourceData, check_references, required_secrets, resolve_secrets
 from locus_operator.volumes import VolumeClaims
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Source",
     "StoreRequest",
     "UnsupportedError",
+    "check_sources",
     "deletion_blocked",
     "effective_spec",
     "failure",
@@ -49,10 +51,14 @@ __all__ = [
     "reconcile",
     "release",
     "required_secrets",
+    "spec_to_release",
 ]
 
 TIMEOUT_SECONDS: Final = 60.0
 """Longest that one run may take: a server that hangs must not hold its caller for ever."""
+
+LEAVES_NOTHING: Final = frozenset({"http", "memory"})
+"""Kinds of backends on which a store makes nothing, so that its deletion has nothing to clean up."""
 
 Progress = Callable[[int, Action], None]
 """Called after each action with its index, from 0."""
@@ -100,6 +106,7 @@ class Reconciled:
         warnings: What will give trouble, for Warning Events.
         iam_statements: Statements that somebody else has to add, because the operator may not.
         expired: Checkpoints that retention has deleted; None when it was not asked to.
+        class_name: The class that the backend came from, or None.
     """
 
     plan: Plan
@@ -112,6 +119,7 @@ class Reconciled:
     warnings: tuple[str, ...] = ()
     iam_statements: tuple[str, ...] = ()
     expired: int | None = None
+    class_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,39 +129,25 @@ class Released:
     plan: Plan
 
 
-def effective_spec(store: CheckpointStore, store_class: CheckpointStoreClass | None = None) -> CheckpointStoreSpec:
-    """Return the store's spec with the backend and the defaults of its class merged in.
-
-    Args:
-        store: The store.
-        store_class: The class that `spec.className` names; None when there is no such class.
-
-    Raises:
-        RefusedError: The store names a class and there is none.
-    """
-    spec = store.spec
-    if spec.class_name is None:
-        return spec
-    if store_class is None:
-        raise RefusedError(
-            ConditionReason.CLASS_NOT_FOUND,
-            f"there is no CheckpointStoreClass {spec.class_name!r} (spec.className): `kubectl get cpsclass` lists "
-            "those that exist; ask the platform team to create it, or write spec.backend instead",
-        )
-    defaults = store_class.spec.defaults
-    return spec.model_copy(
-        update={
-            "backend": store_class.spec.backend,
-            "retention": _merge(spec.retention, defaults.retention),
-            "credentials": _merge(spec.credentials, defaults.credentials),
-            "deletion_policy": spec.deletion_policy or defaults.deletion_policy,
-        }
-    )
-
-
 def needs_release(spec: CheckpointStoreSpec) -> bool:
     """Tell whether there is something to clean up on the backend, hence whether the store needs a finalizer."""
-    return spec.backend is not None and spec.backend.kind != "memory"
+    return spec.backend is not None and spec.backend.kind not in LEAVES_NOTHING
+
+
+def check_sources(spec: CheckpointStoreSpec, sources: Mapping[Source, SourceData | None]) -> None:
+    """Look whether all that a backend refers to is there and holds what is needed, without connecting to it.
+
+    Args:
+        spec: The effective spec.
+        sources: As in `StoreRequest`.
+
+    Raises:
+        RefusedError: Something does not exist, or lacks a key.
+        UnsupportedError: This version of the operator does not know the backend.
+    """
+    assert spec.backend is not None  # noqa: S101 - the effective spec has one
+    module = _backend_module(spec.backend.kind)
+    check_references(spec, sources, default_user=getattr(module, "DEFAULT_ADMIN", None))
 
 
 async def reconcile(request: StoreRequest, *, progress: Progress | None = None) -> Reconciled:
@@ -280,10 +274,5 @@ async def _reconciled(
         warnings=report.warnings,
         iam_statements=report.iam_statements,
         expired=expired,
+        class_name=spec.class_name,
     )
-
-
-def _merge(own: Any, defaults: Any) -> Any:
-    """Return the store's own values, and the class's where the store has none."""
-    missing = {name: getattr(defaults, name) for name in type(own).model_fields if getattr(own, name) is None}
-    return own.model_copy(update=missing)

@@ -50,6 +50,10 @@ TIMEOUT_SECONDS: Final = 30.0
 USER_AGENT: Final = "locus-operator"
 """What audit logs and `managedFields` call us."""
 
+PAGE_SIZE: Final = 500
+"""Stores that are listed with one request."""
+_JSON_PATCH: Final = "application/json-patch+json"
+
 Object = dict[str, Any]
 T = TypeVar("T")
 
@@ -150,6 +154,58 @@ class Kubernetes:
         call = self._custom.get_cluster_custom_object(GROUP, VERSION, CLASS_PLURAL, name)
         return cast("Object | None", await ask(f"get {CLASS_PLURAL} {name}", call))
 
+    async def store_classes(self) -> list[Object]:
+        """Return all `CheckpointStoreClass` objects."""
+        call = self._custom.list_cluster_custom_object(GROUP, VERSION, CLASS_PLURAL)
+        found = cast("Object", await ask(f"list {CLASS_PLURAL}", call) or {})
+        return cast("list[Object]", found.get("items", []))
+
+    async def stores(self) -> list[Object]:
+        """Return all `CheckpointStore` objects of the cluster as they are now."""
+        found: list[Object] = []
+        token: str | None = None
+        while True:
+            call = self._custom.list_cluster_custom_object(
+                GROUP, VERSION, STORE_PLURAL, limit=PAGE_SIZE, _continue=token
+            )
+            page = cast("Object", await ask(f"list {STORE_PLURAL}", call) or {})
+            found += page.get("items", [])
+            token = page.get("metadata", {}).get("continue")
+            if not token:
+                return found
+
+    async def write_class_name(self, store: StoreIdentity, class_name: str, version: str) -> None:
+        """Write `spec.className` into a store, unless it has changed since it was read.
+
+        Args:
+            store: The store.
+            class_name: The class.
+            version: The `resourceVersion` that was read.
+
+        Raises:
+            UnavailableError: It has changed, or the API server does not answer.
+        """
+        patch: list[Object] = [
+            {"op": "test", "path": "/metadata/uid", "value": store.uid},
+            {"op": "test", "path": "/metadata/resourceVersion", "value": version},
+            {"op": "add", "path": "/spec/className", "value": class_name},
+        ]
+        call = self._custom.patch_namespaced_custom_object(
+            GROUP, VERSION, store.namespace, STORE_PLURAL, store.name, patch, _content_type=_JSON_PATCH
+        )
+        await ask(f"patch {STORE_PLURAL} {store}", call)
+
+    async def write_class_status(self, name: str, uid: str, status: Object) -> None:
+        """Replace a class's whole status; nothing happens if the class is gone or is another one by now."""
+        patch: list[Object] = [
+            {"op": "test", "path": "/metadata/uid", "value": uid},
+            {"op": "add", "path": "/status", "value": status},
+        ]
+        call = self._custom.patch_cluster_custom_object_status(
+            GROUP, VERSION, CLASS_PLURAL, name, patch, _content_type=_JSON_PATCH
+        )
+        await ask(f"patch the status of {CLASS_PLURAL} {name}", call)
+
     async def write_status(self, store: StoreIdentity, status: Object) -> None:
         """Replace a store's whole status; nothing happens if the store is gone or is another one by now."""
         patch: list[Object] = [
@@ -163,7 +219,7 @@ class Kubernetes:
             STORE_PLURAL,
             store.name,
             patch,
-            _content_type="application/json-patch+json",
+            _content_type=_JSON_PATCH,
         )
         await ask(f"patch the status of {STORE_PLURAL} {store}", call)
 

@@ -15,6 +15,7 @@ import yaml
 from locus_operator.api import CheckpointStore, CheckpointStoreClass, parse_store, parse_store_class
 from locus_operator.constants import ANNOTATION_ADOPT, CLASS_KIND, STORE_KIND
 from locus_operator.engine import Source, StoreRequest, effective_spec, required_secrets
+from locus_operator.inheritance import check_class, default_class, is_default
 from locus_operator.provisioner import Owner
 from locus_operator.sources import SourceData
 from locus_operator.volume_directories import VolumeDirectories
@@ -58,12 +59,16 @@ class Manifests:
             allow_destructive: Go on where data is destroyed.
 
         Raises:
-            RefusedError: The store's class is not in the stream.
+            RefusedError: The store's class is not in the stream, or it names neither a class nor a backend and there
+                is no default class, or several. Who may use a class is not asked: there are no tenants here.
+            LimitExceededError: It asks for more than its class allows.
+            InvalidSpecError: What it says and what its class says do not go together.
         """
         meta = store.metadata
         namespace = meta.namespace or DEFAULT_NAMESPACE
         # The same store is the same owner on every run, although no API server has given it a UID.
         uid = meta.uid or str(uuid5(NAMESPACE_URL, f"{cluster}/{namespace}/{meta.name}"))
+        store = self._with_default_class(store)
         spec = effective_spec(store, self.classes.get(store.spec.class_name or ""))
         return StoreRequest(
             owner=Owner(cluster, uid, namespace, meta.name),
@@ -74,6 +79,13 @@ class Manifests:
             allow_destructive=allow_destructive,
             volumes=VolumeDirectories(volume_dir, namespace) if volume_dir is not None else None,
         )
+
+    def _with_default_class(self, store: CheckpointStore) -> CheckpointStore:
+        """As the controller does, but in memory: the file stays as it is."""
+        if store.spec.class_name is not None or store.spec.backend is not None:
+            return store
+        name = default_class([name for name, each in self.classes.items() if is_default(each.metadata.annotations)])
+        return store.model_copy(update={"spec": store.spec.model_copy(update={"class_name": name})})
 
     def _source(self, source: Source) -> SourceData | None:
         return self.sources.get((source.kind, source.name))
@@ -93,6 +105,8 @@ def read_manifests(texts: Iterable[str]) -> Manifests:
         if document["kind"] in ("Secret", "ConfigMap")
     }
     classes = [parse_store_class(document) for document in documents if document["kind"] == CLASS_KIND]
+    for each in classes:
+        check_class(each)
     stores = tuple(parse_store(document) for document in documents if document["kind"] == STORE_KIND)
     return Manifests(stores, {each.metadata.name: each for each in classes}, sources)
 

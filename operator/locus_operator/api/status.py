@@ -79,6 +79,7 @@ class Claims(ApiModel):
     prefix: str | None = _name("Start of the name of every object in the bucket.")
     index_prefix: str | None = _name("Start of the name of every OpenSearch index.")
     volume_claim: str | None = _name("PersistentVolumeClaim.")
+    long_term_memory: str | None = _name("What holds the items of long-term memory, such as a table.")
     roles: Annotated[tuple[Annotated[str, Field(max_length=256)], ...], Field(max_length=16)] = Field(
         (), description="Roles that cannot log in."
     )
@@ -126,6 +127,7 @@ class CommonStatus(ApiModel):
 class CheckpointStoreStatus(CommonStatus):
     """What the operator found and did for a store. Written by the operator only."""
 
+    class_name: str | None = _name("The class that it was provisioned with.")
     binding: Binding | None = Field(None, description="The Secret with the connection.")
     claims: Claims | None = Field(None, description="What exists on the backend for this store.")
     capabilities: Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=32)] = Field(

@@ -9,8 +9,10 @@ import kopf
 
 from locus_operator import logs
 from locus_operator.connections import Connections
-from locus_operator.controller import stores
+from locus_operator.controller import classes, stores
+from locus_operator.controller.class_reconciler import ClassReconciler
 from locus_operator.controller.index import StoreIndex
+from locus_operator.controller.posting import EventPoster
 from locus_operator.controller.reconciler import Reconciler
 from locus_operator.controller.startup import kopf_settings
 from locus_operator.controller.sweep import Sweep
@@ -36,17 +38,25 @@ def run(settings: Settings | None = None, *, progress: Progress | None = None) -
 async def _run(settings: Settings, progress: Progress | None) -> None:
     async with Kubernetes.connect() as kubernetes:
         cluster = await kubernetes.cluster_id()
+        post = EventPoster(kubernetes.client)
         connections = Connections(limit=settings.connections_per_endpoint)
-        reconciler = Reconciler(kubernetes, settings, cluster, stores.post_event, connections, progress=progress)
+        reconciler = Reconciler(kubernetes, settings, cluster, post, connections, progress=progress)
         index, registry = StoreIndex(), kopf.OperatorRegistry()
+        class_reconciler = ClassReconciler(kubernetes, settings, index, post, reconciler.reconcile_soon)
+        index.on_bound(class_reconciler.recount)
+        if not settings.watch_namespaces:
+            # Or the first looks at the classes would count the stores that the watch has shown so far.
+            for body in await kubernetes.stores():
+                index.remember(body)
         kopf.on.login(registry=registry)(kopf.login_via_client)
         stores.register(registry, reconciler, index)
+        classes.register(registry, class_reconciler)
         sweep = Sweep(
             index,
             reconciler.sweep,
             interval=settings.drift_interval_seconds,
             workers=settings.drift_workers,
-            afterwards=(connections.close_idle,),
+            afterwards=(connections.close_idle, class_reconciler.sweep),
         )
         _log.info("controller is starting for %s", ", ".join(settings.watch_namespaces) or "all namespaces")
         sweeping = asyncio.create_task(sweep.run(), name="drift sweep")
@@ -63,3 +73,4 @@ async def _run(settings: Settings, progress: Progress | None) -> None:
             sweeping.cancel()
             await asyncio.wait([sweeping])
             await connections.close()
+            await post.finish()

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from locus_operator.api import (
-    CheckpointStore,
-    CheckpointStoreClass,
-    CheckpointStoreSpec,
-    InvalidSpecError,
-    parse_store_class,
-)
-from locus_operator.api.store_class import NamespacesFrom
+from locus_operator.api import CheckpointStore, CheckpointStoreSpec
 from locus_operator.connections import Connections
 from locus_operator.constants import ANNOTATION_ADOPT, ConditionReason
-from locus_operator.engine import StoreRequest, effective_spec, required_secrets
+from locus_operator.engine import StoreRequest, required_secrets
 from locus_operator.errors import RefusedError
 from locus_operator.kube import BindingSecret, Kubernetes, StoreIdentity
+from locus_operator.kube_volumes import KubernetesVolumeClaims
 from locus_operator.provisioner import Owner
 
 
@@ -47,6 +41,7 @@ class Inputs:
                 ConditionReason.CONFLICT,
                 f"Secret {name!r} exists and does not belong to this store: delete it, write another name into "
                 f'spec.bindingSecretName, or annotate the store {ANNOTATION_ADOPT}="true" to have it overwritten',
+                for_tenants=True,
             )
 
 
@@ -66,27 +61,13 @@ class Fetcher:
         self._namespace = namespace
         self._connections = connections
 
-    async def spec(self, store: CheckpointStore, *, deleting: bool = False) -> CheckpointStoreSpec:
-        """Return the store's effective spec.
-
-        Args:
-            store: The store.
-            deleting: Do not ask whether the class still allows the store: it must be able to leave.
-
-        Raises:
-            RefusedError: Its class is missing, invalid, or not for this namespace.
-        """
-        if store.spec.class_name is None:
-            return effective_spec(store)
-        found = await self._class(store.spec.class_name)
-        if found is not None and not deleting:
-            await self._check_allowed(found, store)
-        return effective_spec(store, found)
-
     async def inputs(self, identity: StoreIdentity, store: CheckpointStore, spec: CheckpointStoreSpec) -> Inputs:
-        """Fetch what the spec refers to, and the existing binding."""
-        of_class = store.spec.class_name is not None
-        namespace = self._namespace if of_class else identity.namespace
+        """Fetch what the effective spec refers to, and the existing binding.
+
+        Secrets and ConfigMaps of a class are in the operator's namespace, those of an inline backend in the store's:
+        never in the other one, whatever has the same name there.
+        """
+        namespace = identity.namespace if spec.class_name is None else self._namespace
         sources = {source: await self._kubernetes.source(namespace, source) for source in required_secrets(spec)}
         adopt = store.metadata.annotations.get(ANNOTATION_ADOPT) == "true"
         binding = await self._kubernetes.binding(identity.namespace, store.binding_secret_name)
@@ -97,27 +78,10 @@ class Fetcher:
             binding=binding.data if binding is not None else None,
             adopt=adopt,
             connections=self._connections,
+            volumes=KubernetesVolumeClaims(
+                self._kubernetes.client,
+                identity.namespace,
+                known=store.status.claims.volume_claim if store.status.claims else None,
+            ),
         )
         return Inputs(request, binding)
-
-    async def _class(self, name: str) -> CheckpointStoreClass | None:
-        body = await self._kubernetes.store_class(name)
-        if body is None:
-            return None
-        try:
-            return parse_store_class(body)
-        except InvalidSpecError as error:
-            raise RefusedError(
-                ConditionReason.INVALID_SPEC, f"CheckpointStoreClass {name!r} is invalid: {error}"
-            ) from None
-
-    async def _check_allowed(self, store_class: CheckpointStoreClass, store: CheckpointStore) -> None:
-        allowed, namespace = store_class.spec.allowed_namespaces, store.metadata.namespace or ""
-        selects = allowed.from_ is NamespacesFrom.SELECTOR
-        labels = await self._kubernetes.namespace_labels(namespace) if selects else {}
-        if not allowed.allow(labels):
-            raise RefusedError(
-                ConditionReason.NAMESPACE_NOT_ALLOWED,
-                f"CheckpointStoreClass {store_class.metadata.name!r} does not allow stores of namespace {namespace!r} "
-                f"(its spec.allowedNamespaces.from is {allowed.from_}): ask the platform team to allow it",
-            )

@@ -10,15 +10,25 @@ from collections.abc import Iterator
 from locus_operator.api import CheckpointStoreSpec, CheckpointStoreStatus, InvalidSpecError
 from locus_operator.api.rules import FieldError
 from locus_operator.api.status import Claims
+from locus_operator.constants import ConditionReason
+from locus_operator.errors import RefusedError
 
 
 def check_place(spec: CheckpointStoreSpec, status: CheckpointStoreStatus) -> None:
     """Compare the effective spec with where the store is.
 
     Raises:
-        InvalidSpecError: It names another place.
+        InvalidSpecError: It names another place, or another class.
+        RefusedError: Its class names another place by now.
     """
-    if errors := tuple(_moved(spec, status)):
+    if status.class_name is not None and spec.class_name != status.class_name:
+        advice = f"the store belongs to the class {status.class_name!r}: put that back, or create another store"
+        raise InvalidSpecError((FieldError("spec.className", advice),))
+    errors = tuple(_moved(spec, status))
+    if errors and spec.class_name is not None:
+        message = f"CheckpointStoreClass {spec.class_name!r} has moved: {InvalidSpecError(errors)}"
+        raise RefusedError(ConditionReason.CLASS_NOT_READY, message)
+    if errors:
         raise InvalidSpecError(errors)
 
 

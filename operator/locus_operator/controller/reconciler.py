@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -16,17 +15,17 @@ from locus_operator.api import CheckpointStore, CheckpointStoreStatus, InvalidSp
 from locus_operator.api.store import DeletionPolicy
 from locus_operator.connections import Connections
 from locus_operator.controller import events, status
+from locus_operator.controller.class_news import ClassNews
+from locus_operator.controller.events import Poster
 from locus_operator.controller.inputs import Fetcher, Inputs
 from locus_operator.controller.place import check_place
 from locus_operator.controller.retries import Work, backoff_of, patient
+from locus_operator.controller.tenancy import Tenancy
 from locus_operator.engine import Failure, Progress
 from locus_operator.errors import ProvisioningError
 from locus_operator.kube import Kubernetes, Object, StoreIdentity
 from locus_operator.provisioner import Action
 from locus_operator.settings import Settings
-
-Poster = Callable[[Object, events.Event], None]
-"""Writes an Event about an object."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +68,8 @@ class Reconciler:
         self._kubernetes = kubernetes
         self._settings = settings
         self._fetcher = Fetcher(kubernetes, cluster, settings.namespace, connections)
+        self._tenancy = Tenancy(kubernetes)
+        self._news = ClassNews(kubernetes, post)
         self._post = post
         self._progress = progress
         self._workers = asyncio.Semaphore(settings.workers)
@@ -80,6 +81,12 @@ class Reconciler:
         work = self._works.setdefault(store.uid, Work())
         work.failures = 0
         await self._reconcile(store, work)
+
+    def reconcile_soon(self, store: StoreIdentity) -> None:
+        """Reconcile without being waited for, because something that the store refers to has changed."""
+        work = self._works.setdefault(store.uid, Work())
+        work.failures = 0
+        self._wake(store, work)
 
     async def sweep(self, store: StoreIdentity) -> None:
         """Look whether the backend still is as desired, and delete what retention no longer allows.
@@ -170,7 +177,12 @@ class Reconciler:
         if parsed.spec.suspend:
             await self._write(store, before, status.suspended(before, generation, _now()))
             return
-        spec, name = await self._fetcher.spec(parsed), parsed.binding_secret_name
+        if parsed.spec.class_name is None and parsed.spec.backend is None and before.class_name is None:
+            # The watch shows the store with its class, and it is reconciled then.
+            class_name = await self._tenancy.give_default_class(store, parsed)
+            self._logger(store).info("given the default class %s", class_name)
+            return
+        spec, name = await self._tenancy.spec(parsed), parsed.binding_secret_name
         check_place(spec, before)
         inputs = await self._fetcher.inputs(store, parsed, spec)
         inputs.check_binding(name)
@@ -195,7 +207,7 @@ class Reconciler:
         if before.backend is not None or backend is None or not engine.needs_release(inputs.request.spec):
             return before
         await engine.plan(inputs.request)
-        started = status.provisioning(before, backend.kind, generation, _now())
+        started = status.provisioning(before, backend.kind, inputs.request.spec.class_name, generation, _now())
         await self._write(store, before, started)
         return started
 
@@ -207,8 +219,8 @@ class Reconciler:
                 await self._kubernetes.delete_binding(store.namespace, before.binding.name, old)
 
     async def _failed(self, store: StoreIdentity, body: Object, error: Exception) -> Failure:
-        failure = engine.failure(error)
-        self._log_error(store, error, failure.message)
+        failure = engine.failure(error, _class_of(body))
+        self._log_error(store, error, failure.detail)
         # As it is now: the first change may have been announced meanwhile.
         current = await self._kubernetes.store(store.namespace, store.name) or body
         before, generation = status.read_status(current), int(body["metadata"]["generation"])
@@ -216,6 +228,7 @@ class Reconciler:
         event = events.of_failure(status.read_status(body), failure, generation)
         if event is not None:
             self._post(body, event)
+            await self._news.tell(_class_of(body), store, failure)
         return failure
 
     # Releasing
@@ -226,7 +239,7 @@ class Reconciler:
         if status.read_status(body).backend is None:
             return None
         parsed: CheckpointStore = parse_store(body)
-        spec = await self._fetcher.spec(parsed, deleting=True)
+        spec = await self._tenancy.spec_to_release(parsed)
         if not engine.needs_release(spec):
             return None
         request = (await self._fetcher.inputs(store, parsed, spec)).request
@@ -239,12 +252,14 @@ class Reconciler:
             request = replace(request, sources={**request.sources, **work.sources})
         # deletionPolicy: Delete says so, and `kubectl delete` is the consent.
         request = replace(request, allow_destructive=True)
-        return events.of_release((await engine.release(request, progress=self._logged(store))).plan)
+        done = await engine.release(request, progress=self._logged(store))
+        return events.of_release(done.plan, spec.class_name)
 
     async def _blocked(self, store: StoreIdentity, body: Object, error: Exception, failures: int) -> Blocked:
-        condition = engine.deletion_blocked(error)
-        self._log_error(store, error, condition.message)
-        backoff = backoff_of(engine.failure(error), self._settings) or patient(self._settings)
+        condition = engine.deletion_blocked(error, _class_of(body))
+        failure = engine.failure(error, _class_of(body))
+        self._log_error(store, error, failure.detail)
+        backoff = backoff_of(failure, self._settings) or patient(self._settings)
         before, generation = status.read_status(body), int(body["metadata"]["generation"])
         try:
             await self._write(store, before, status.blocked(before, condition, generation, _now()))
@@ -253,6 +268,7 @@ class Reconciler:
         event = events.of_blocked(before, condition)
         if event is not None:
             self._post(body, event)
+            await self._news.tell(_class_of(body), store, failure)
         return Blocked(condition.message, backoff.pause(failures))
 
     # Reporting
@@ -279,6 +295,13 @@ class Reconciler:
 
     def _logger(self, store: StoreIdentity) -> logging.LoggerAdapter[logging.Logger]:
         return logs.store_logger(_log, str(store), store.uid)
+
+
+def _class_of(store: Object) -> str | None:
+    """Return the class whose secrets are kept from readers of the store; its spec may be invalid."""
+    bound = status.read_status(store).class_name
+    named = (store.get("spec") or {}).get("className")
+    return bound or (named if isinstance(named, str) else None)
 
 
 def _now() -> datetime:

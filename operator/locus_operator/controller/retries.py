@@ -14,7 +14,7 @@ from locus_operator.settings import Settings
 from locus_operator.sources import SourceData
 
 _JITTER: Final = 0.2
-_MISSING: Final = {
+MISSING: Final = {
     ConditionReason.CLASS_NOT_FOUND,
     ConditionReason.SECRET_NOT_FOUND,
     ConditionReason.SECRET_INVALID,
@@ -50,7 +50,7 @@ def backoff_of(failure: Failure, settings: Settings) -> Backoff | None:
         return None
     if failure.retry is Retry.SOON:
         return Backoff(settings.unavailable_retry_seconds, settings.unavailable_retry_max_seconds)
-    if failure.reason in _MISSING:
+    if failure.reason in MISSING:
         return Backoff(settings.missing_retry_seconds, settings.missing_retry_max_seconds)
     return patient(settings)
 

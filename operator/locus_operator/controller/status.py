@@ -54,17 +54,19 @@ def merge_conditions(
     return tuple(merged.values())
 
 
-def provisioning(status: CheckpointStoreStatus, backend: str, generation: int, now: datetime) -> CheckpointStoreStatus:
+def provisioning(
+    status: CheckpointStoreStatus, backend: str, class_name: str | None, generation: int, now: datetime
+) -> CheckpointStoreStatus:
     """Say that the backend is about to be changed for the first time.
 
-    `status.backend` is set from here on: a store without it has left nothing on any backend.
+    `status.backend` is set from here on: a store without it has left nothing on any backend, and is bound to no class.
     """
     message = f"the objects on the backend ({backend}) are being created"
     states = [
         ConditionState(type_, ConditionStatus.FALSE, ConditionReason.PROGRESSING, message)
         for type_ in (ConditionType.READY, ConditionType.PROVISIONED)
     ]
-    return _updated(status, states, generation, now, backend=backend)
+    return _updated(status, states, generation, now, backend=backend, class_name=class_name)
 
 
 def succeeded(
@@ -90,6 +92,7 @@ def succeeded(
         generation,
         now,
         backend=done.backend,
+        class_name=done.class_name,
         binding=Binding(name=binding),
         claims=done.claims,
         capabilities=done.capabilities,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import kopf
 
 from locus_operator.constants import ANNOTATION_ABANDON, GROUP, STORE_PLURAL, VERSION
-from locus_operator.controller.events import Event
 from locus_operator.controller.index import StoreIndex
 from locus_operator.controller.reconciler import Reconciler
-from locus_operator.kube import Object, StoreIdentity
+from locus_operator.engine import LEAVES_NOTHING
+from locus_operator.kube import StoreIdentity
 
 
 def register(registry: kopf.OperatorRegistry, reconciler: Reconciler, index: StoreIndex) -> None:
@@ -50,11 +50,6 @@ def register(registry: kopf.OperatorRegistry, reconciler: Reconciler, index: Sto
     kopf.on.event(*on, registry=registry, id="remember")(remember)
 
 
-def post_event(store: Object, event: Event) -> None:
-    """Have kopf write an Event; it is called from handlers, or from tasks that they started."""
-    kopf.event(kopf.Body(cast("kopf.RawBody", store)), type=event.type, reason=event.reason, message=event.message)
-
-
 def _identity(namespace: str | None, name: str | None, uid: str | None) -> StoreIdentity:
     return StoreIdentity(namespace or "", name or "", uid or "")
 
@@ -66,5 +61,5 @@ def _is_abandoned(meta: Mapping[str, Any], **_: Any) -> bool:
 def _leaves_something(spec: Mapping[str, Any], meta: Mapping[str, Any], **_: Any) -> bool:
     """Tell whether there may be something to clean up; an invalid spec may have been a valid one before."""
     backend = spec.get("backend")
-    in_memory = isinstance(backend, Mapping) and set(backend) == {"memory"}
-    return not (in_memory or spec.get("suspend") is True or _is_abandoned(meta))
+    makes_nothing = isinstance(backend, Mapping) and bool(backend) and set(backend) <= LEAVES_NOTHING
+    return not (makes_nothing or spec.get("suspend") is True or _is_abandoned(meta))

@@ -1,5 +1,6 @@
 """Stores that name a class: whose credentials they use, and who may."""
 
+import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import pytest
 from tests.e2e.control_plane import ControlPlane
 from tests.e2e.controller.samples import Admin, assert_usable
 from tests.e2e.operator_process import NAMESPACE, Controller, Stores
+from tests.servers.processes import wait_for
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,24 @@ class Class:
         )
 
 
+    def remove_by_force(self) -> None:
+        """Delete it although it is in use, as somebody might who is in a hurry."""
+        wait_for(lambda: self.get()["metadata"].get("finalizers"), timeout=10, what="a finalizer")
+        self.control_plane.kubectl("delete", f"cpsclass/{self.name}", "--wait=false")
+        patch = json.dumps({"metadata": {"finalizers": None}})
+        self.control_plane.kubectl("patch", f"cpsclass/{self.name}", "--type=merge", f"--patch={patch}")
+
+    def get(self) -> dict[str, Any]:
+        return self.control_plane.get("cpsclass", self.name)
+
+
 @pytest.fixture
 def store_class(control_plane: ControlPlane, controller: Controller, admin: Admin) -> Iterator[Class]:
     name = f"class-{secrets.token_hex(4)}"
     Stores(control_plane, NAMESPACE).create_secret(name, username=admin.name, password=admin.password)
     yield Class(control_plane, name, admin.spec(adminSecretRef={"name": name})["backend"])
-    control_plane.kubectl("delete", f"cpsclass/{name}", f"secret/{name}", f"--namespace={NAMESPACE}")
+    # It goes with the last store of the test's namespace; the Secret stays for their release.
+    control_plane.kubectl("delete", f"cpsclass/{name}", "--wait=false")
 
 
 async def test_a_store_uses_its_classs_credentials_and_never_sees_them(stores: Stores, store_class: Class) -> None:
@@ -86,7 +100,7 @@ def test_a_class_that_is_gone_blocks_the_deletion_and_says_so(stores: Stores, st
     store_class.allow({"from": "All"})
     stores.apply("support", {"className": store_class.name})
     stores.wait("support")
-    stores.control_plane.kubectl("delete", f"cpsclass/{store_class.name}")
+    store_class.remove_by_force()
 
     stores.kubectl("delete", "cps/support", "--wait=false")
 
