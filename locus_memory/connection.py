@@ -19,7 +19,7 @@ DOCUMENT_VERSION = 1
 
 
 class Retention(BaseModel):
-    """What the operator enforces on the backend; informs the library.
+    """What the operator enforces on the backend; informs the library, whose file backend keeps to it with each save.
 
     Attributes:
         max_age_seconds: Checkpoints older than this are deleted.

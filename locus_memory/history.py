@@ -144,6 +144,16 @@ class ThreadHistory(Generic[B]):
         self._drop_what_nothing_needs()
         return len(expired)
 
+    def keep_newest(self, count: int, namespace: str = "") -> int:
+        """Forget all but the newest checkpoints of a namespace; return how many those were."""
+        surplus = [entry.summary.checkpoint_id for entry in self.newest_first(namespace)][count:]
+        for checkpoint_id in surplus:
+            del self.namespaces[namespace][checkpoint_id]
+            self.writes.pop((namespace, checkpoint_id), None)
+        if surplus:
+            self._drop_what_nothing_needs()
+        return len(surplus)
+
     def copy_to(self, thread_id: str) -> ThreadHistory[B]:
         """Return the same history under another thread id."""
         copy: ThreadHistory[B] = ThreadHistory(thread_id)

@@ -8,7 +8,8 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeVar, Unpack
 
@@ -19,9 +20,9 @@ from locus_memory.backends.file_diagnosis import diagnose_directory
 from locus_memory.backends.file_directory import ThreadDirectory
 from locus_memory.backends.file_document import CheckpointRecord
 from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unchecked
-from locus_memory.connection import FileConnection
+from locus_memory.connection import FileConnection, Retention
 from locus_memory.diagnosis import Diagnosis
-from locus_memory.errors import CheckpointConflictError, InvalidArgumentError
+from locus_memory.errors import BindingError, CheckpointConflictError, InvalidArgumentError
 from locus_memory.history import Entry, ThreadHistory, complete, find_by_metadata, first_matching, next_after, rank
 from locus_memory.storage import (
     CheckpointSummary,
@@ -52,7 +53,8 @@ class FileBackend(StorageBackend):
     """Keeps each thread, with all its checkpoints, in one JSON file of a directory.
 
     The directory is created with the first save, for its owner alone. Saving rewrites the thread's file, so its
-    cost grows with the history that is kept.
+    cost grows with the history that is kept. With each save the rules of the binding's `retention` are applied to the
+    thread that is saved; threads that are saved no more stay until `vacuum` is called.
 
     Args:
         directory: The directory, or a function that returns the binding document which names it.
@@ -64,6 +66,7 @@ class FileBackend(StorageBackend):
 
     def __init__(self, directory: str | os.PathLike[str] | Callable[[], FileConnection]) -> None:
         self._source = directory if callable(directory) else None
+        self._retention: Retention | None = None
         self._version = 0
         self._workers = _Workers(_path(directory().directory if callable(directory) else directory))
 
@@ -74,7 +77,10 @@ class FileBackend(StorageBackend):
     async def put(
         self, checkpoint: NewCheckpoint, *, expected_checkpoint_id: str | Unchecked | None = UNCHECKED
     ) -> None:
-        await self._write(lambda directory: _put(directory, checkpoint, expected_checkpoint_id), checkpoint.thread_id)
+        await self._write(
+            lambda directory: _put(directory, checkpoint, expected_checkpoint_id, self._retention_now()),
+            checkpoint.thread_id,
+        )
 
     async def get(
         self, thread_id: str, checkpoint_id: str | None = None, *, namespace: str = ""
@@ -200,6 +206,14 @@ class FileBackend(StorageBackend):
             given_up.set()
             raise
 
+    def _retention_now(self) -> Retention | None:
+        """Read the rules, which may change while an agent runs; blocks."""
+        if self._source is not None:
+            # While the binding is being replaced, what was read before holds.
+            with suppress(BindingError):
+                self._retention = self._source().retention
+        return self._retention
+
     def _own_workers(self) -> _Workers:
         if self._workers.process != os.getpid():
             # Threads do not survive a fork, and a lock may have been held at that moment.
@@ -252,7 +266,12 @@ def _path(directory: str | os.PathLike[str]) -> Path:
     return Path(directory).expanduser().absolute()
 
 
-def _put(directory: ThreadDirectory, checkpoint: NewCheckpoint, expected: str | Unchecked | None) -> None:
+def _put(
+    directory: ThreadDirectory,
+    checkpoint: NewCheckpoint,
+    expected: str | Unchecked | None,
+    retention: Retention | None,
+) -> None:
     history = directory.read(checkpoint.thread_id) or ThreadHistory(checkpoint.thread_id)
     summary = CheckpointSummary(
         thread_id=checkpoint.thread_id,
@@ -264,7 +283,18 @@ def _put(directory: ThreadDirectory, checkpoint: NewCheckpoint, expected: str | 
     )
     record = CheckpointRecord.of(summary, checkpoint.payload, checkpoint.part_names)
     history.put(Entry(summary, record, checkpoint.part_names), expected, checkpoint.parts)
+    # What is moved here from another store comes whole; the thread's next save applies the rules.
+    if retention is not None and checkpoint.created_at is None:
+        _apply(retention, history, summary)
     directory.write(history)
+
+
+def _apply(retention: Retention, history: ThreadHistory[CheckpointRecord], saved: CheckpointSummary) -> None:
+    if retention.max_age_seconds is not None:
+        with suppress(OverflowError):  # nothing is older than the calendar
+            history.delete_before(saved.created_at - timedelta(seconds=retention.max_age_seconds))
+    if retention.max_checkpoints_per_thread is not None:
+        history.keep_newest(retention.max_checkpoints_per_thread, saved.namespace)
 
 
 def _get(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from locus_memory.errors import CorruptCheckpointError
 from locus_memory.history import Entry, ThreadHistory, find_by_metadata, first_matching, rank
-from locus_memory.storage import CheckpointSummary
+from locus_memory.storage import CheckpointSummary, PendingWrite
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -44,6 +44,24 @@ def test_deletion_by_age_says_how_many_and_leaves_no_empty_namespace() -> None:
     assert [entry.summary.checkpoint_id for entry in made.newest_first()] == ["a4", "a9"]
     assert made.delete_before(NOON + timedelta(hours=1)) == 2
     assert made.namespaces == {}
+
+
+def test_the_newest_are_those_written_last_whatever_their_time() -> None:
+    made = history("a", 1, 9, 4)
+    made.put_writes("a1", [PendingWrite("task", 0, "channel", b"")])
+    made.put_writes("a4", [PendingWrite("task", 0, "channel", b"")])
+    assert made.keep_newest(2) == 1
+    assert [entry.summary.checkpoint_id for entry in made.newest_first()] == ["a4", "a9"]
+    assert list(made.writes) == [("", "a4")]
+    assert made.keep_newest(2) == 0
+
+
+def test_the_newest_of_one_namespace_are_kept_whatever_is_in_another() -> None:
+    made = history("a", 1, 2)
+    other = CheckpointSummary("a", "inner", {}, NOON, "sub")
+    made.put(Entry(other, b""))
+    assert made.keep_newest(1) == 1
+    assert made.get("inner", "sub") is not None
 
 
 def test_a_damaged_state_is_left_out_of_a_search_and_logged(caplog: pytest.LogCaptureFixture) -> None:
