@@ -124,11 +124,12 @@ def _change(path: Path, claim: VolumeClaim, mark: Mark | None) -> VolumeClaim:
 
 def _delete(path: Path, claim: VolumeClaim) -> None:
     _check_unchanged(path, claim)
-    for entry in os.scandir(path):
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        elif entry.name != MARK_FILE:
-            Path(entry.path).unlink()
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            elif entry.name != MARK_FILE:
+                Path(entry.path).unlink()
     (path / MARK_FILE).unlink(missing_ok=True)
     path.rmdir()
 

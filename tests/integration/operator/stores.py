@@ -20,6 +20,7 @@ from locus_operator.engine import Reconciled, Released, StoreRequest
 from locus_operator.names import RoleNames
 from locus_operator.provisioner import Action, Owner
 from locus_operator.volume_directories import VolumeDirectories
+from locus_operator.volumes import VolumeClaims
 from tests.servers.postgresql import Database, TLSPostgreSQLServer
 from tests.servers.redis import RedisServer, TLSRedisServer
 
@@ -43,7 +44,7 @@ class Store:
     adopt: bool = False
     allow_destructive: bool = False
     binding: Mapping[str, str] | None = None
-    volume_dir: Path | None = None
+    volumes: VolumeClaims | None = None
 
     @property
     def names(self) -> RoleNames:
@@ -64,7 +65,7 @@ class Store:
             binding=self.binding,
             adopt=self.adopt,
             allow_destructive=self.allow_destructive,
-            volumes=VolumeDirectories(self.volume_dir, NAMESPACE) if self.volume_dir else None,
+            volumes=self.volumes,
         )
 
     async def reconcile(self) -> Reconciled:
@@ -97,11 +98,11 @@ class Store:
 
     def successor(self) -> Store:
         """A store of the same name that was created after this one was deleted."""
-        return Store(self.backend, self.sources, name=self.name, uid="uid-2", volume_dir=self.volume_dir)
+        return Store(self.backend, self.sources, name=self.name, uid="uid-2", volumes=self.volumes)
 
     def sibling(self) -> Store:
         """Another store on the same server."""
-        return Store(self.backend, self.sources, volume_dir=self.volume_dir)
+        return Store(self.backend, self.sources, volumes=self.volumes)
 
     def connection(self) -> Connection:
         assert self.binding is not None
@@ -149,7 +150,7 @@ def redis_backend(server: RedisServer) -> Store:
 
 def file_backend(volume_dir: Path) -> Store:
     """A store of files, on directories in place of PersistentVolumeClaims."""
-    return Store({"file": {"size": "1Gi"}}, {}, volume_dir=volume_dir)
+    return Store({"file": {"size": "1Gi"}}, {}, volumes=VolumeDirectories(volume_dir, NAMESPACE))
 
 
 def drop_roles(database: Database) -> None:
