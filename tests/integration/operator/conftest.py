@@ -6,9 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.operator.kinds import POSTGRESQL_SERVERS, REDIS_GROUPS, REDIS_SERVERS, WITH_LOGIN
+from tests.integration.operator.kinds import (
+    OPENSEARCH_SERVERS,
+    POSTGRESQL_SERVERS,
+    REDIS_GROUPS,
+    REDIS_SERVERS,
+    WITH_LOGIN,
+)
+from tests.integration.operator.opensearch_stores import opensearch_backend
 from tests.integration.operator.redis_groups import redis_group_backend
 from tests.integration.operator.stores import Store, drop_roles, file_backend, postgresql_backend, redis_backend
+from tests.servers.opensearch import OpenSearchServer
 from tests.servers.postgresql import SUPERUSER, Database, PostgreSQLServer
 from tests.servers.redis import RedisServer
 from tests.servers.redis_group import RedisGroup
@@ -53,6 +61,29 @@ def redis_store(redis: RedisServer) -> Store:
     return redis_backend(redis)
 
 
+@pytest.fixture(params=OPENSEARCH_SERVERS)
+def opensearch(request: pytest.FixtureRequest) -> OpenSearchServer:
+    """An empty OpenSearch, and one over TLS."""
+    server: OpenSearchServer = request.getfixturevalue(request.param)
+    server.reset()
+    return server
+
+
+@pytest.fixture
+def opensearch_store(opensearch: OpenSearchServer) -> Store:
+    """A store on OpenSearch, whose administrator has all rights, or over TLS those that the documentation lists."""
+    return opensearch_backend(opensearch, superuser=opensearch.ca is None)
+
+
+@pytest.fixture
+def opensearch_without_plugins(opensearch_server: OpenSearchServer) -> Iterator[Store]:
+    """A store on an OpenSearch without the plugins for security and index management."""
+    opensearch_server.reset()
+    opensearch_server.set_plugins(security=False, ism=False)
+    yield opensearch_backend(opensearch_server)
+    opensearch_server.set_plugins()
+
+
 @pytest.fixture
 def file_store(tmp_path: Path) -> Store:
     """A store in a directory of its own."""
@@ -64,6 +95,14 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     """A store on each server, with each kind of administrator; with the mark `everywhere`, where there is no login."""
     if request.param == "file":
         yield request.getfixturevalue("file_store")
+        return
+    if request.param == "opensearch_without_plugins":
+        yield request.getfixturevalue("opensearch_without_plugins")
+        return
+    if request.param in OPENSEARCH_SERVERS:
+        searching: OpenSearchServer = request.getfixturevalue(request.param)
+        searching.reset()
+        yield opensearch_backend(searching, superuser=searching.ca is None)
         return
     if request.param in REDIS_SERVERS:
         server: RedisServer = request.getfixturevalue(request.param)

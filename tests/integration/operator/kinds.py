@@ -6,11 +6,12 @@ import pytest
 
 POSTGRESQL_SERVERS: Final = ("postgresql_server", "tls_postgresql_server")
 REDIS_SERVERS: Final = ("redis_server", "tls_redis_server")
+OPENSEARCH_SERVERS: Final = ("opensearch_server", "tls_opensearch_server")
 REDIS_GROUPS: Final = ("redis_sentinels", "redis_cluster")
 
-WITH_LOGIN: Final = (*POSTGRESQL_SERVERS, "superuser", *REDIS_SERVERS, *REDIS_GROUPS)
+WITH_LOGIN: Final = (*POSTGRESQL_SERVERS, "superuser", *REDIS_SERVERS, *REDIS_GROUPS, *OPENSEARCH_SERVERS)
 """Backends that issue a login: the `store` fixture's own."""
-WITHOUT_LOGIN: Final = ("file",)
+WITHOUT_LOGIN: Final = ("file", "opensearch_without_plugins")
 """Backends that issue none: everything but logins is held on them, too."""
 
 everywhere = pytest.mark.parametrize("store", [*WITH_LOGIN, *WITHOUT_LOGIN], indirect=True)
