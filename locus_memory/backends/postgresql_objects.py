@@ -52,7 +52,7 @@ class DatabaseObject:
         name: Name within the schema.
         schema: The schema.
         table: The table itself, or the one that the index is of.
-        statement: Idempotent DDL that creates it if it is missing.
+        statements: Idempotent DDL that creates it if it is missing.
         columns: Of a table.
         constraints: Of a table: definitions with tables in braces.
         definition: Of an index, the same.
@@ -62,10 +62,15 @@ class DatabaseObject:
     name: str
     schema: str
     table: str
-    statement: sql.Composed
+    statements: tuple[sql.Composed, ...]
     columns: tuple[Column, ...] = ()
     constraints: tuple[str, ...] = ()
     definition: str = ""
+
+    @property
+    def statement(self) -> sql.Composed:
+        """All of them as one text, for a server that is asked without parameters."""
+        return sql.SQL("; ").join(self.statements)
 
     def printed(self, definition: str) -> str:
         """Return a definition as the server prints it to whom the schema is in the search_path."""
@@ -81,25 +86,25 @@ def table(
 ) -> DatabaseObject:
     """Describe a table; `options` is what follows the list of its columns."""
     body = ", ".join([*(_escape(column.definition) for column in columns), *constraints])
-    text = f"CREATE TABLE IF NOT EXISTS {{{name}}} ({body}){options}"
-    external = [f"ALTER {column.name} SET STORAGE EXTERNAL" for column in columns if column.external]
-    if external:
-        text += f"; ALTER TABLE {{{name}}} {', '.join(external)}"
-    return DatabaseObject("table", name, schema, name, _compose(text, schema), columns, constraints)
+    statements = [f"CREATE TABLE IF NOT EXISTS {{{name}}} ({body}){options}"]
+    if external := [f"ALTER {column.name} SET STORAGE EXTERNAL" for column in columns if column.external]:
+        statements.append(f"ALTER TABLE {{{name}}} {', '.join(external)}")
+    composed = tuple(_compose(text, schema) for text in statements)
+    return DatabaseObject("table", name, schema, name, composed, columns, constraints)
 
 
 def index(schema: str, name: str, of: str, definition: str) -> DatabaseObject:
     """Describe an index; `definition` is what follows the table's name."""
     rest = f"{name} ON {{{of}}} {definition}"
     statement = _compose(f"CREATE INDEX IF NOT EXISTS {rest}", schema)
-    return DatabaseObject("index", name, schema, of, statement, definition=f"CREATE INDEX {rest}")
+    return DatabaseObject("index", name, schema, of, (statement,), definition=f"CREATE INDEX {rest}")
 
 
 def version_table(schema: str, name: str, version: int) -> DatabaseObject:
     """Describe the table that records the version of the others in its only row."""
     text = f"CREATE TABLE IF NOT EXISTS {{{name}}} AS SELECT {version}::int AS version"
     columns = (Column("version", "integer", nullable=True),)
-    return DatabaseObject("table", name, schema, name, _compose(text, schema), columns)
+    return DatabaseObject("table", name, schema, name, (_compose(text, schema),), columns)
 
 
 def _compose(text: str, schema: str) -> sql.Composed:

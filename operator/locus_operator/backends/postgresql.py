@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
@@ -10,18 +11,21 @@ import psycopg
 from psycopg import AsyncConnection, sql
 from pydantic import SecretStr
 
-from locus_memory.connection import PostgreSQLConnection
+from locus_memory.backends.postgresql_retention import enforce_retention
+from locus_memory.connection import LongTermMemory, PostgreSQLConnection
 from locus_operator.api.backends import PostgreSQLBackend, SSLMode
 from locus_operator.api.store import DeletionPolicy
 from locus_operator.backends import postgresql_plan
 from locus_operator.backends.postgresql_actions import Statements, Target
 from locus_operator.backends.postgresql_connect import Server, is_wrong_password
-from locus_operator.backends.postgresql_observe import LoginState, Observed, observe
+from locus_operator.backends.postgresql_contents import look_into_tables
+from locus_operator.backends.postgresql_observe import Extension, LoginState, Observed, observe
+from locus_operator.backends.postgresql_tables import LONG_TERM_MEMORY, Tables
 from locus_operator.binding import retention_of
 from locus_operator.constants import ConditionReason
 from locus_operator.errors import RefusedError
 from locus_operator.names import RoleNames
-from locus_operator.provisioner import Action, Plan, Provisioner, Request
+from locus_operator.provisioner import RETENTION_SECONDS, Action, Plan, Provisioner, Report, Request
 from locus_operator.sources import admin_credentials, certificates
 
 CONNECTION_TYPE: Final = "postgresql"
@@ -39,34 +43,37 @@ class PostgreSQLProvisioner(Provisioner[PostgreSQLBackend, Observed]):
         self._schema = backend.schema_name or self._names.base
         self._admin = admin_credentials(request)
         self._server = Server(backend, certificates(request) if backend.ssl_mode in _READ_CA else None)
+        memory = request.spec.long_term_memory
+        self._memory = memory if memory is not None and memory.enabled else None
+        self._tables = Tables.of(self._schema, long_term_memory=self._memory is not None)
+        self._vectors: Extension | None = None
+        self._session = AsyncExitStack()
         self._connection: AsyncConnection[Any] | None = None
 
     async def __aenter__(self) -> Self:
-        """Connect, and wait for another operator that works at the same store."""
-        user = self._admin.username or ""
-        try:
-            self._connection = await self._server.connect(user, self._admin.password)
-        except psycopg.Error as error:
-            raise self._server.connect_error(error, user, self._admin.secret) from error
-        try:
+        """Borrow a connection, and wait for another operator that works at the same store."""
+        async with AsyncExitStack() as session:
+            self._connection = await session.enter_async_context(
+                self._server.lend(self.request.connections, self._admin)
+            )
             with self._server.explaining("lock out other operators from this store"):
                 lock = "SELECT pg_advisory_lock(hashtextextended('locus-operator ' || %s, 0))"
                 await self._connection.execute(lock, (self._names.base,))
-        except BaseException:
-            await self._connection.close()
-            raise
+            self._session = session.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Disconnect, which ends the lock as well."""
-        await self._open.close()
+        """Give the connection back, which ends the lock as well."""
+        await self._session.__aexit__(kind, error, trace)
 
     async def observe(self) -> Observed:
         """Read the catalogs, and try the login with the binding's password."""
         with self._server.explaining("read the catalogs"):
-            observed = await observe(self._open, self._names, self._schema)
+            observed = await observe(self._open, self._names, self._schema, self._tables)
+            observed = await look_into_tables(self._open, observed, self._names, self._schema, self._tables)
+        self._vectors = observed.vectors
         role = observed.roles.get(self._names.logins[0])
         return replace(observed, login=await self._try_login()) if role is not None and role.login else observed
 
@@ -82,17 +89,29 @@ class PostgreSQLProvisioner(Provisioner[PostgreSQLBackend, Observed]):
         return postgresql_plan.plan_release(observed, self._target(observed), delete=delete)
 
     async def apply(self, action: Action) -> None:
-        """Run one action in one transaction."""
+        """Run one action in one transaction and one round trip."""
         if not isinstance(action, Statements):
             raise TypeError(f"no action of this backend: {action}")
-        with self._server.explaining(f"{action.verb} {action.kind} {action.name}"):
-            async with self._open.transaction():
+        with self._server.explaining(f"{action.verb} {action.kind} {action.name}", action.advice):
+            async with self._open.pipeline():
+                await self._open.execute("BEGIN")
                 for statement in action.statements:
                     await self._open.execute(statement)
                 if action.login is not None:
                     await self._set_password(action.login)
+                await self._open.execute("COMMIT")
         if action.login is not None:
             await self._check_login(action.login)
+
+    async def enforce_retention(self) -> int:
+        """Delete as the owner role what is too old or too much."""
+        policy = retention_of(self.request.spec)
+        if policy is None:
+            return 0
+        with self._server.explaining("delete what retention no longer allows"):
+            return await enforce_retention(
+                self._open, self._schema, policy, role=self._names.owner, seconds=RETENTION_SECONDS
+            )
 
     def connection(self) -> PostgreSQLConnection:
         """Return the binding document of the first login."""
@@ -111,6 +130,9 @@ class PostgreSQLProvisioner(Provisioner[PostgreSQLBackend, Observed]):
             ca=self._server.ca,
             pool_max_size=backend.pool_max_size,
             parameters={"sslrootcert": "system"} if self._server.uses_system_certificates else {},
+            long_term_memory=LongTermMemory(embedding_dimension=self._memory.embedding_dimension)
+            if self._memory is not None
+            else None,
         )
 
     def claims(self) -> dict[str, Any]:
@@ -121,7 +143,22 @@ class PostgreSQLProvisioner(Provisioner[PostgreSQLBackend, Observed]):
             "owner": self._names.owner,
             "roles": (self._names.owner, self._names.app),
             "logins": self._names.logins,
+            "long_term_memory": LONG_TERM_MEMORY if self._memory is not None else None,
         }
+
+    def report(self) -> Report:
+        """Say how retention is enforced, and what pgvector would be good for."""
+        sweep = "the operator's sweep deletes"
+        retention = {
+            "maxAge": f"{sweep} checkpoints that are older, by the clock of the database",
+            "maxCheckpointsPerThread": f"{sweep} all but the newest of each thread",
+        }
+        slow = self._memory is not None and self._memory.embedding_dimension is not None and self._vectors is None
+        note = (
+            f"Database {self.request.backend.database!r} has no extension vector, so embeddings are compared in plain "
+            "SQL, which is slower: let a superuser run CREATE EXTENSION vector; there, and agents use it"
+        )
+        return Report(note=note if slow else "", retention=retention)
 
     @property
     def _open(self) -> AsyncConnection[Any]:
@@ -130,7 +167,8 @@ class PostgreSQLProvisioner(Provisioner[PostgreSQLBackend, Observed]):
         return self._connection
 
     def _target(self, observed: Observed) -> Target:
-        return Target.of(observed, self._names, self._schema, self.request.backend.database, self.request.owner)
+        database, owner = self.request.backend.database, self.request.owner
+        return Target.of(observed, self._names, self._schema, database, owner, self._tables)
 
     async def _set_password(self, login: str) -> None:
         verifier = self._open.pgconn.encrypt_password(self.request.password.encode(), login.encode(), b"scram-sha-256")
@@ -139,16 +177,15 @@ class PostgreSQLProvisioner(Provisioner[PostgreSQLBackend, Observed]):
 
     async def _try_login(self) -> LoginState:
         try:
-            connection = await self._server.connect(self._names.logins[0], self.request.password)
+            await self._log_in(self._names.logins[0])
         except psycopg.OperationalError as error:
             return "wrong password" if is_wrong_password(error) else "untried"
-        await connection.close()
         return "accepted"
 
     async def _check_login(self, login: str) -> None:
         """Find out now, rather than in an agent, that pg_hba.conf keeps the login out."""
         try:
-            connection = await self._server.connect(login, self.request.password)
+            await self._log_in(login)
         except psycopg.OperationalError as error:
             found = self._server.connect_error(error, login, "of the binding")
             if isinstance(found, RefusedError):
@@ -158,7 +195,10 @@ class PostgreSQLProvisioner(Provisioner[PostgreSQLBackend, Observed]):
                     "rule for it to pg_hba.conf",
                 ) from error
             raise found from error
-        await connection.close()
+
+    async def _log_in(self, login: str) -> None:
+        async with self.request.connections.beside(self._server.endpoint):
+            await (await self._server.connect(login, self.request.password)).close()
 
 
 PROVISIONER: Final = PostgreSQLProvisioner

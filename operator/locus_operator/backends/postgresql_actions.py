@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from psycopg import sql
 
 from locus_memory.backends.postgresql_objects import DatabaseObject
-from locus_memory.backends.postgresql_schema import privileges
 from locus_operator.backends.postgresql_observe import (
     ROLE_GRANT_OPTIONS,
     DefaultPrivilege,
     Membership,
     Observed,
 )
+from locus_operator.backends.postgresql_tables import Tables, privileges
 from locus_operator.names import RoleNames
 from locus_operator.provisioner import Action, Owner
 
@@ -28,10 +28,12 @@ class Statements(Action):
 
     Attributes:
         login: Give the application's login this name its password afterwards, and try it.
+        advice: What a person can do when rows violate a constraint that it adds.
     """
 
     statements: tuple[sql.Composed, ...] = field(default=(), repr=False)
     login: str | None = None
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +49,32 @@ class Target:
     schema: str
     database: str
     claim: Owner
+    tables: Tables
     version: int
     superuser: bool
 
     @classmethod
-    def of(cls, observed: Observed, names: RoleNames, schema: str, database: str, claim: Owner) -> Target:
+    def of(
+        cls, observed: Observed, names: RoleNames, schema: str, database: str, claim: Owner, tables: Tables
+    ) -> Target:
         """Make it from what was observed of the server."""
-        return cls(names, schema, database, claim, observed.version, observed.admin.superuser)
+        return cls(names, schema, database, claim, tables, observed.version, observed.admin.superuser)
 
 
-def _sql(text: str, **parts: str | sql.Composable) -> sql.Composed:
+def compose(text: str, **parts: str | sql.Composable) -> sql.Composed:
     """Compose a statement; strings are identifiers."""
     known = {key: sql.Identifier(part) if isinstance(part, str) else part for key, part in parts.items()}
     return sql.SQL(text).format(**known)  # texts of this module, never input
 
 
-def _as_owner(target: Target) -> sql.Composed:
-    return _sql("SET LOCAL ROLE {owner}", owner=target.names.owner)
+def as_owner(target: Target) -> sql.Composed:
+    """Go on as the owner role, until the end of the transaction."""
+    return compose("SET LOCAL ROLE {owner}", owner=target.names.owner)
 
 
 def _comment(target: Target, kind: str, name: str) -> sql.Composed:
     claim = sql.Literal(target.claim.claim())
-    return _sql(f"COMMENT ON {kind} {{name}} IS {{claim}}", name=name, claim=claim)
+    return compose(f"COMMENT ON {kind} {{name}} IS {{claim}}", name=name, claim=claim)
 
 
 def _assume(target: Target, role: str) -> tuple[sql.Composed, ...]:
@@ -76,12 +82,12 @@ def _assume(target: Target, role: str) -> tuple[sql.Composed, ...]:
     if target.superuser:
         return ()
     options = " WITH INHERIT TRUE, SET TRUE" if target.version >= ROLE_GRANT_OPTIONS else ""
-    return (_sql(f"GRANT {{role}} TO CURRENT_USER{options}", role=role),)
+    return (compose(f"GRANT {{role}} TO CURRENT_USER{options}", role=role),)
 
 
 def create_role(target: Target, role: str) -> Statements:
     """Create a role without login; logins become members of the application's role with their search_path."""
-    statements = [_sql("CREATE ROLE {role} NOLOGIN INHERIT", role=role), _comment(target, "ROLE", role)]
+    statements = [compose("CREATE ROLE {role} NOLOGIN INHERIT", role=role), _comment(target, "ROLE", role)]
     if role == target.names.owner:
         statements += _assume(target, role)
     if role in target.names.logins:
@@ -91,13 +97,13 @@ def create_role(target: Target, role: str) -> Statements:
 
 def claim_object(target: Target, kind: str, name: str, reason: str) -> Statements:
     """Write the claim on a role or schema that exists."""
-    statements = (_as_owner(target),) if kind == "schema" else ()
+    statements = (as_owner(target),) if kind == "schema" else ()
     return Statements("claim", kind, name, reason, statements=(*statements, _comment(target, kind.upper(), name)))
 
 
 def alter_role(role: str, options: tuple[str, ...]) -> Statements:
     """Take away attributes that a role of the store must not have."""
-    statement = _sql("ALTER ROLE {role} " + " ".join(options), role=role)
+    statement = compose("ALTER ROLE {role} " + " ".join(options), role=role)
     return Statements("alter", "role", role, f"differs: {', '.join(options)}", statements=(statement,))
 
 
@@ -115,8 +121,8 @@ def set_search_path(target: Target, role: str) -> Statements:
 def grant_membership(target: Target, login: str) -> Statements:
     """Make a login a member of the application's role."""
     app, options = target.names.app, " WITH INHERIT TRUE" if target.version >= ROLE_GRANT_OPTIONS else ""
-    revoke = _sql("REVOKE ADMIN OPTION FOR {app} FROM {login} CASCADE", app=app, login=login)
-    grant = _sql(f"GRANT {{app}} TO {{login}}{options}", app=app, login=login)
+    revoke = compose("REVOKE ADMIN OPTION FOR {app} FROM {login} CASCADE", app=app, login=login)
+    grant = compose(f"GRANT {{app}} TO {{login}}{options}", app=app, login=login)
     return Statements("grant", "role", app, f"{login} is no plain member of it", statements=(revoke, grant))
 
 
@@ -128,45 +134,49 @@ def revoke_membership(target: Target, found: Membership) -> Statements:
 
 def revocation(version: int, found: Membership) -> sql.Composed:
     """Return the statement that ends a membership."""
-    by = _sql(" GRANTED BY {grantor}", grantor=found.grantor) if found.grantor else _sql("")
-    end = by if version >= ROLE_GRANT_OPTIONS else _sql("")
-    return _sql("REVOKE {role} FROM {member}{by} CASCADE", role=found.role, member=found.member, by=end)
+    by = compose(" GRANTED BY {grantor}", grantor=found.grantor) if found.grantor else compose("")
+    end = by if version >= ROLE_GRANT_OPTIONS else compose("")
+    return compose("REVOKE {role} FROM {member}{by} CASCADE", role=found.role, member=found.member, by=end)
 
 
 def create_schema(target: Target) -> Statements:
     """Create the schema, owned by the owner role and open to the application's role alone."""
-    create = _sql("CREATE SCHEMA {schema} AUTHORIZATION {owner}", schema=target.schema, owner=target.names.owner)
-    statements = (create, _as_owner(target), _comment(target, "SCHEMA", target.schema), _usage(target))
+    create = compose("CREATE SCHEMA {schema} AUTHORIZATION {owner}", schema=target.schema, owner=target.names.owner)
+    statements = (create, as_owner(target), _comment(target, "SCHEMA", target.schema), _usage(target))
     return Statements("create", "schema", target.schema, "missing", statements=statements)
 
 
 def change_owner(target: Target, kind: str, name: str, owner: str) -> Statements:
     """Give the schema or a table back to the owner role."""
-    relation = sql.Identifier(name) if kind == "schema" else sql.Identifier(target.schema, name)
-    statement = _sql(f"ALTER {kind.upper()} {{name}} OWNER TO {{owner}}", name=relation, owner=target.names.owner)
+    statement = hand_over(target, kind, name, target.names.owner)
     return Statements("alter", kind, name, f"differs: owned by {owner}", statements=(statement,))
+
+
+def hand_over(target: Target, kind: str, name: str, owner: str) -> sql.Composed:
+    """Return the statement that gives the schema or a table to an owner."""
+    return compose(f"ALTER {kind.upper()} {{name}} OWNER TO {{owner}}", name=_name(target, kind, name), owner=owner)
 
 
 def close_default(target: Target, found: DefaultPrivilege) -> Statements:
     """Take away what somebody gets on each new object of the owner."""
-    where = _sql(" IN SCHEMA {schema}", schema=found.schema) if found.schema else _sql("")
-    statement = _sql(
+    where = compose(" IN SCHEMA {schema}", schema=found.schema) if found.schema else compose("")
+    statement = compose(
         f"ALTER DEFAULT PRIVILEGES{{where}} REVOKE ALL ON {found.kind} FROM {{grantee}}",
         where=where,
         grantee=_grantee(found.grantee),
     )
     reason = f"new {found.kind.lower()} would be open to {found.grantee or 'PUBLIC'}"
     return Statements(
-        "revoke", "default privileges of", target.names.owner, reason, statements=(_as_owner(target), statement)
+        "revoke", "default privileges of", target.names.owner, reason, statements=(as_owner(target), statement)
     )
 
 
 def create_object(target: Target, item: DatabaseObject, reason: str, *, drop_first: bool = False) -> Statements:
     """Create a table or index of the library's DDL as the owner, tables with the application's privileges."""
-    statements = [_as_owner(target)]
+    statements = [as_owner(target)]
     if drop_first:
-        statements.append(_sql("DROP TABLE {table}", table=sql.Identifier(target.schema, item.name)))
-    statements.append(item.statement)
+        statements.append(compose("DROP TABLE {table}", table=sql.Identifier(target.schema, item.name)))
+    statements += item.statements
     if item.kind == "table":
         statements += _table_grants(target, item.name)
     return Statements("create", item.kind, item.name, reason, statements=tuple(statements))
@@ -174,48 +184,56 @@ def create_object(target: Target, item: DatabaseObject, reason: str, *, drop_fir
 
 def drop_orphan(target: Target, table: str, parent: str, *, rows: bool) -> Statements:
     """Drop a table whose rows belong to a table that is gone."""
-    statement = _sql("DROP TABLE {table} CASCADE", table=sql.Identifier(target.schema, table))
+    statement = compose("DROP TABLE {table} CASCADE", table=sql.Identifier(target.schema, table))
     reason = f"{'its rows belong' if rows else 'it belongs'} to table {parent}, which is missing"
-    return Statements("drop", "table", table, reason, destructive=rows, statements=(_as_owner(target), statement))
+    return Statements("drop", "table", table, reason, destructive=rows, statements=(as_owner(target), statement))
 
 
 def grant_schema(target: Target) -> Statements:
     """Give the application's role exactly USAGE on the schema."""
-    revoke = _sql("REVOKE ALL ON SCHEMA {s} FROM {app} CASCADE", s=target.schema, app=target.names.app)
+    revoke = compose("REVOKE ALL ON SCHEMA {s} FROM {app} CASCADE", s=target.schema, app=target.names.app)
     reason = f"privileges of {target.names.app} differ"
-    return Statements("grant", "schema", target.schema, reason, statements=(_as_owner(target), revoke, _usage(target)))
+    return Statements("grant", "schema", target.schema, reason, statements=(as_owner(target), revoke, _usage(target)))
 
 
 def grant_table(target: Target, table: str) -> Statements:
     """Give the application's role exactly the privileges that the library needs on a table."""
     reason = f"privileges of {target.names.app} differ"
-    return Statements("grant", "table", table, reason, statements=(_as_owner(target), *_table_grants(target, table)))
+    return Statements("grant", "table", table, reason, statements=(as_owner(target), *_table_grants(target, table)))
 
 
 def restore_owner(target: Target, kind: str, name: str) -> Statements:
     """Give the owner role back the privileges on its own object."""
-    statement = _sql(f"GRANT ALL ON {kind.upper()} {{name}} TO {{owner}}", name=_name(target, kind, name),
+    statement = compose(f"GRANT ALL ON {kind.upper()} {{name}} TO {{owner}}", name=_name(target, kind, name),
                      owner=target.names.owner)  # fmt: skip
     reason = f"privileges of {target.names.owner} differ"
-    return Statements("grant", kind, name, reason, statements=(_as_owner(target), statement))
+    return Statements("grant", kind, name, reason, statements=(as_owner(target), statement))
 
 
 def revoke_all(target: Target, kind: str, name: str, grantee: str | None) -> Statements:
     """Take all privileges on the schema or a table from somebody."""
-    statement = _sql(
+    statement = compose(
         f"REVOKE ALL ON {kind.upper()} {{name}} FROM {{grantee}} CASCADE",
         name=_name(target, kind, name),
         grantee=_grantee(grantee),
     )
     reason = f"{grantee or 'PUBLIC'} has privileges"
-    return Statements("revoke", kind, name, reason, statements=(_as_owner(target), statement))
+    return Statements("revoke", kind, name, reason, statements=(as_owner(target), statement))
 
 
 def grant_connect(target: Target) -> Statements:
     """Let the application connect to the database, where PUBLIC may not."""
     app, database = target.names.app, target.database
-    statement = _sql("GRANT CONNECT ON DATABASE {database} TO {app}", database=database, app=app)
-    return Statements("grant", "database", database, f"{app} cannot connect", statements=(statement,))
+    statement = compose("GRANT CONNECT ON DATABASE {database} TO {app}", database=database, app=app)
+    return Statements("grant", "database", database, f"{app} cannot connect", statements=(_alone(), statement))
+
+
+def grant_vectors(target: Target, schema: str) -> Statements:
+    """Let the application use pgvector, in a schema that is closed to PUBLIC."""
+    app = target.names.app
+    statement = compose("GRANT USAGE ON SCHEMA {schema} TO {app}", schema=schema, app=app)
+    reason = f"{app} cannot use the extension vector, which is in it"
+    return Statements("grant", "schema", schema, reason, statements=(_alone(), statement))
 
 
 def enable_login(login: str, reason: str) -> Statements:
@@ -225,7 +243,7 @@ def enable_login(login: str, reason: str) -> Statements:
 
 def disable_login(login: str) -> Statements:
     """Let no new session of a login in."""
-    statement = _sql("ALTER ROLE {login} NOLOGIN", login=login)
+    statement = compose("ALTER ROLE {login} NOLOGIN", login=login)
     return Statements("disable", "role", login, "store deleted", statements=(statement,))
 
 
@@ -235,46 +253,52 @@ def drop_role(target: Target, role: str) -> Statements:
     Acting as the role itself is what entitles an administrator who is no superuser to do both.
     """
     statements = (
+        _alone(),
         *_assume(target, role),
-        _sql("SET LOCAL ROLE {role}", role=role),
-        _sql(
+        compose("SET LOCAL ROLE {role}", role=role),
+        compose(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {name} AND pid <> pg_backend_pid()",
             name=sql.Literal(role),
         ),
-        _sql("DROP OWNED BY {role}", role=role),
-        _sql("RESET ROLE"),
-        _sql("DROP ROLE {role}", role=role),
+        compose("DROP OWNED BY {role}", role=role),
+        compose("RESET ROLE"),
+        compose("DROP ROLE {role}", role=role),
     )
     return Statements("drop", "role", role, "store deleted", statements=statements)
 
 
 def drop_schema(target: Target) -> Statements:
     """Drop the schema and all that is in it."""
-    statement = _sql("DROP SCHEMA {schema} CASCADE", schema=target.schema)
+    statement = compose("DROP SCHEMA {schema} CASCADE", schema=target.schema)
     return Statements(
         "drop",
         "schema",
         target.schema,
         "store deleted, deletionPolicy: Delete",
         destructive=True,
-        statements=(*_assume(target, target.names.owner), _as_owner(target), statement),
+        statements=(*_assume(target, target.names.owner), as_owner(target), statement),
     )
 
 
 def release_claim(target: Target, kind: str, name: str) -> Statements:
     """Mark what is kept as free to be adopted."""
     target = replace(target, claim=replace(target.claim, released=True))
-    statements = (*_assume(target, target.names.owner), _as_owner(target)) if kind == "schema" else ()
+    statements = (*_assume(target, target.names.owner), as_owner(target)) if kind == "schema" else ()
     statement = _comment(target, kind.upper(), name)
     return Statements("release", kind, name, "store deleted, data kept", statements=(*statements, statement))
 
 
+def _alone() -> sql.Composed:
+    """Wait for other stores that change privileges on what all stores share, which cannot be done by two at once."""
+    return compose("SELECT pg_advisory_xact_lock(hashtextextended('locus-operator shared objects', 0))")
+
+
 def _member(target: Target, login: str) -> sql.Composed:
-    return _sql("GRANT {app} TO {login}", app=target.names.app, login=login)
+    return compose("GRANT {app} TO {login}", app=target.names.app, login=login)
 
 
 def _search_path(target: Target, login: str) -> sql.Composed:
-    return _sql(
+    return compose(
         "ALTER ROLE {login} IN DATABASE {database} SET search_path = {schema}",
         login=login,
         database=target.database,
@@ -283,15 +307,15 @@ def _search_path(target: Target, login: str) -> sql.Composed:
 
 
 def _usage(target: Target) -> sql.Composed:
-    return _sql("GRANT USAGE ON SCHEMA {schema} TO {app}", schema=target.schema, app=target.names.app)
+    return compose("GRANT USAGE ON SCHEMA {schema} TO {app}", schema=target.schema, app=target.names.app)
 
 
 def _table_grants(target: Target, table: str) -> list[sql.Composed]:
     name, app = sql.Identifier(target.schema, table), target.names.app
     wanted = ", ".join(privileges(table))
     return [
-        _sql("REVOKE ALL ON TABLE {name} FROM PUBLIC, {app} CASCADE", name=name, app=app),
-        _sql(f"GRANT {wanted} ON TABLE {{name}} TO {{app}}", name=name, app=app),
+        compose("REVOKE ALL ON TABLE {name} FROM PUBLIC, {app} CASCADE", name=name, app=app),
+        compose(f"GRANT {wanted} ON TABLE {{name}} TO {{app}}", name=name, app=app),
     ]
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, pq
 from psycopg import errors as pg
 
 from locus_operator.api.backends import PostgreSQLBackend, SSLMode
+from locus_operator.connections import Connections, Opener
 from locus_operator.constants import ConditionReason
 from locus_operator.errors import ProvisioningError, RefusedError, UnavailableError
+from locus_operator.sources import AdminCredentials
 
 _CONNECT_TIMEOUT_SECONDS: Final = 10
 # A lock that an agent's transaction holds is gone soon; one that stays is worth a message.
@@ -81,8 +84,33 @@ class Server:
                 client_encoding="UTF8",
                 options=_SESSION,
                 autocommit=True,
+                # What is run here is run rarely, and on objects that come and go.
+                prepare_threshold=None,
                 sslrootcert=root,
             )
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """Where connections are counted."""
+        return self.backend.host, self.backend.port
+
+    def lend(
+        self, connections: Connections, login: AdminCredentials
+    ) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
+        """Borrow the administrator's connection.
+
+        Raises:
+            RefusedError, UnavailableError: There is none.
+        """
+
+        async def connect() -> AsyncConnection[Any]:
+            try:
+                return await self.connect(login.username or "", login.password)
+            except psycopg.Error as error:
+                raise self.connect_error(error, login.username or "", login.secret) from error
+
+        key = (self.backend.database, login.username, login.password, self.backend.ssl_mode, self.ca)
+        return connections.lend(self.endpoint, key, Opener(connect, _reset, AsyncConnection.close))
 
     def connect_error(self, error: psycopg.Error, user: str, secret: str) -> ProvisioningError:
         """Explain why the administrator could not connect."""
@@ -112,14 +140,18 @@ class Server:
         return UnavailableError(f"{self.address}: {text}")
 
     @contextmanager
-    def explaining(self, purpose: str) -> Iterator[None]:
+    def explaining(self, purpose: str, advice: str = "") -> Iterator[None]:
         """Turn psycopg's errors into provisioning errors.
 
         Args:
             purpose: What was being done, for the message.
+            advice: What to do where rows violate a constraint.
         """
         try:
             yield
+        except psycopg.IntegrityError as error:
+            found = self._explain(error, purpose)
+            raise RefusedError(found.reason, f"{found}. {advice}" if advice else str(found)) from error
         except psycopg.Error as error:
             raise self._explain(error, purpose) from error
 
@@ -133,6 +165,14 @@ class Server:
             return RefusedError(ConditionReason.MISSING_PRIVILEGES, where)
         detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
         return RefusedError(ConditionReason.BACKEND_REFUSED, f"{where}{detail} [SQLSTATE {state}]")
+
+
+async def _reset(connection: AsyncConnection[Any]) -> None:
+    """Leave nothing of one store's run to the next: transaction, role, search_path, locks, temporary tables."""
+    async with asyncio.timeout(_CONNECT_TIMEOUT_SECONDS):
+        if connection.info.transaction_status is not pq.TransactionStatus.IDLE:
+            await connection.rollback()
+        await connection.execute("DISCARD ALL")
 
 
 def is_wrong_password(error: psycopg.Error) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from psycopg import AsyncConnection, IsolationLevel, sql
-from psycopg.rows import class_row, scalar_row
+from psycopg import AsyncConnection, AsyncCursor
+from psycopg.rows import class_row
 
-from locus_memory.backends.postgresql_schema import VERSION_TABLE, ddl
+from locus_operator.backends import postgresql_definitions as definitions
+from locus_operator.backends.postgresql_definitions import Definitions
+from locus_operator.backends.postgresql_tables import Tables
 from locus_operator.names import RoleNames
 
 ROLE_GRANT_OPTIONS: Final = 160_000
@@ -141,13 +143,30 @@ class DefaultPrivilege:
 
 
 @dataclass(frozen=True, slots=True)
+class Extension:
+    """The extension pgvector, in this database.
+
+    Attributes:
+        schema: Where its type is.
+        usable: The application has USAGE there.
+        grantable: The administrator may grant that.
+    """
+
+    schema: str
+    usable: bool
+    grantable: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """Everything that a plan is made from.
 
     Attributes:
         version: Server version as a number, such as 180004.
-        tables_version: Recorded version of the tables; 0 when the record is empty, None when it could not be read.
-        orphans: Tables that hold (or may hold) rows of a first table that is gone.
+        definitions: What tables and indexes are.
+        versions: Recorded versions by the table that records them: 0 when it is empty, absent when it cannot be read.
+        filled: Tables that hold rows, or may, of those for which it matters.
+        vectors: None where the database has no pgvector.
         login: Whether the server accepts the password of the binding.
     """
 
@@ -159,8 +178,10 @@ class Observed:
     relations: Mapping[str, Owned]
     privileges: frozenset[Privilege]
     default_privileges: frozenset[DefaultPrivilege]
-    tables_version: int | None = None
-    orphans: frozenset[str] = frozenset()
+    definitions: Definitions = field(default_factory=Definitions)
+    versions: Mapping[str, int] = field(default_factory=dict)
+    filled: frozenset[str] = frozenset()
+    vectors: Extension | None = None
     login: LoginState = "untried"
 
 
@@ -256,68 +277,66 @@ WHERE x.grantee <> d.owner
 """
 
 
-async def observe(connection: AsyncConnection[Any], names: RoleNames, schema: str) -> Observed:
-    """Read the catalogs; does not try the login."""
+_EXTENSION: Final = """
+SELECT n.nspname AS schema, has_schema_privilege(n.oid, 'USAGE WITH GRANT OPTION') AS grantable,
+       coalesce((SELECT has_schema_privilege(r.oid, n.oid, 'USAGE') FROM pg_roles r WHERE r.rolname = %(app)s),
+                has_schema_privilege('public', n.oid, 'USAGE')) AS usable
+FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+WHERE e.extname = 'vector'
+"""
+
+
+async def observe(connection: AsyncConnection[Any], names: RoleNames, schema: str, tables: Tables) -> Observed:
+    """Read the catalogs, in one round trip; neither looks into tables nor tries the login."""
     version = connection.info.server_version
-    parameters = {
-        "schema": schema,
-        "roles": [names.owner, names.app, *names.logins],
-        "relations": [item.name for item in ddl(schema)],
-        "owner": names.owner,
-    }
-    await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
-    try:
-        async with connection.transaction():
-            await connection.execute("SET TRANSACTION READ ONLY")
-            (admin,) = await _rows(connection, Admin, _ADMIN, parameters)
-            roles = await _rows(connection, Role, _versioned(_ROLES, version), parameters)
-            memberships = await _rows(connection, Membership, _versioned(_MEMBERSHIPS, version), parameters)
-            owned = await _rows(connection, Owned, _OWNED, parameters)
-            privileges = await _rows(connection, Privilege, _PRIVILEGES, parameters)
-            defaults = await _rows(connection, DefaultPrivilege, _DEFAULT_PRIVILEGES, parameters)
-    finally:
-        await connection.set_isolation_level(None)
-    observed = Observed(
-        version,
-        admin,
-        {role.name: role for role in roles},
-        tuple(memberships),
-        next((each for each in owned if each.kind == "schema"), None),
-        {each.name: each for each in owned if each.kind != "schema"},
-        frozenset(privileges),
-        frozenset(defaults),
+    reader = _Reader(
+        connection,
+        {
+            "schema": schema,
+            "roles": [names.owner, names.app, *names.logins],
+            "relations": [item.name for item in tables.objects],
+            "owner": names.owner,
+            "app": names.app,
+        },
     )
-    return await _look_into_tables(connection, observed, names, schema)
+    async with connection.pipeline():
+        await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        admin = await reader.ask(Admin, _ADMIN)
+        roles = await reader.ask(Role, _versioned(_ROLES, version))
+        memberships = await reader.ask(Membership, _versioned(_MEMBERSHIPS, version))
+        owned = await reader.ask(Owned, _OWNED)
+        privileges = await reader.ask(Privilege, _PRIVILEGES)
+        defaults = await reader.ask(DefaultPrivilege, _DEFAULT_PRIVILEGES)
+        vectors = await reader.ask(Extension, _EXTENSION)
+        await connection.execute(definitions.SHOW_BARE_NAMES, {"schema": schema})
+        columns = await reader.ask(definitions.FoundColumn, definitions.COLUMNS)
+        constraints = await reader.ask(definitions.FoundConstraint, definitions.CONSTRAINTS)
+        relations = await reader.ask(definitions.FoundRelation, definitions.RELATIONS)
+        await connection.execute("COMMIT")
+    found = await owned.fetchall()
+    return Observed(
+        version,
+        (await admin.fetchall())[0],
+        {role.name: role for role in await roles.fetchall()},
+        tuple(await memberships.fetchall()),
+        next((each for each in found if each.kind == "schema"), None),
+        {each.name: each for each in found if each.kind != "schema"},
+        frozenset(await privileges.fetchall()),
+        frozenset(await defaults.fetchall()),
+        Definitions.of(await columns.fetchall(), await constraints.fetchall(), await relations.fetchall()),
+        vectors=next(iter(await vectors.fetchall()), None),
+    )
 
 
-async def _look_into_tables(
-    connection: AsyncConnection[Any], observed: Observed, names: RoleNames, schema: str
-) -> Observed:
-    """Read what only the owner may: the version of the tables, and whether orphaned ones hold rows."""
-    tables = [item.name for item in ddl(schema) if item.kind == "table" and item.name != VERSION_TABLE]
-    present = [name for name in tables if name in observed.relations]
-    orphans = frozenset(present) if tables[0] not in present else frozenset()
-    version = None
-    async with connection.transaction():
-        if _readable(observed, names.owner):
-            await connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(names.owner)))
-        if _readable(observed, names.owner, VERSION_TABLE):
-            query = sql.SQL("SELECT coalesce(max(version), 0) FROM {}").format(sql.Identifier(schema, VERSION_TABLE))
-            version = await _scalar(connection, query)
-        for name in orphans:
-            query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(schema, name))
-            if _readable(observed, names.owner, name) and not await _scalar(connection, query):
-                orphans -= {name}
-    return replace(observed, tables_version=version, orphans=orphans)
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    connection: AsyncConnection[Any]
+    parameters: Mapping[str, Any]
 
-
-def _readable(observed: Observed, owner: str, table: str | None = None) -> bool:
-    """Tell whether the administrator, acting as the owner role, can look into the schema, or into a table of it."""
-    role, objects = observed.roles.get(owner), [observed.schema]
-    if table is not None:
-        objects.append(observed.relations.get(table))
-    intact = all(each is not None and each.owner == owner and each.owner_complete for each in objects)
-    return role is not None and role.assumable and intact
+    async def ask(self, kind: type[Any], query: str) -> AsyncCursor[Any]:
+        """Send a query whose rows are fetched when the pipeline has ended."""
+        cursor = self.connection.cursor(row_factory=class_row(kind))
+        return await cursor.execute(query.encode(), self.parameters)
 
 
 def _versioned(query: str, version: int) -> str:
@@ -334,15 +353,3 @@ def _versioned(query: str, version: int) -> str:
         inherits="m.rolinherit",
         revocable="pg_has_role(current_user, a.roleid, 'MEMBER WITH ADMIN OPTION') OR NOT r.rolsuper",
     )
-
-
-async def _rows(connection: AsyncConnection[Any], kind: type[Any], query: str, parameters: dict[str, Any]) -> list[Any]:
-    async with connection.cursor(row_factory=class_row(kind)) as cursor:
-        await cursor.execute(query.encode(), parameters)
-        return await cursor.fetchall()
-
-
-async def _scalar(connection: AsyncConnection[Any], query: sql.Composed) -> Any:
-    async with connection.cursor(row_factory=scalar_row) as cursor:
-        await cursor.execute(query)
-        return await cursor.fetchone()

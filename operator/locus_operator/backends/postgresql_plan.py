@@ -8,7 +8,6 @@ from typing import Final
 
 from psycopg import sql
 
-from locus_memory.backends.postgresql_schema import SCHEMA_VERSION, VERSION_TABLE, ddl, privileges
 from locus_operator.backends import postgresql_actions as actions
 from locus_operator.backends.postgresql_actions import Statements, Target
 from locus_operator.backends.postgresql_observe import (
@@ -18,6 +17,8 @@ from locus_operator.backends.postgresql_observe import (
     Observed,
     Role,
 )
+from locus_operator.backends.postgresql_repairs import Damage, repairs
+from locus_operator.backends.postgresql_tables import TableSet, privileges
 from locus_operator.constants import ANNOTATION_ADOPT, ConditionReason
 from locus_operator.errors import RefusedError
 from locus_operator.provisioner import Owner, Plan
@@ -33,7 +34,10 @@ def plan(observed: Observed, target: Target, *, adopt: bool, admin_secret: str) 
     """
     _check_server(observed, target)
     _check_conflicts(observed, target, adopt=adopt)
-    todo = tuple(chain(_roles(observed, target), _schema(observed, target), _tables(observed, target),
+    tables = tuple(_all_tables(observed, target))
+    _check_damage(target, [each for each in tables if isinstance(each, Damage)])
+    todo = tuple(chain(_roles(observed, target), _schema(observed, target),
+                       (each for each in tables if isinstance(each, Statements)),
                        _privileges(observed, target), _logins(observed, target)))  # fmt: skip
     if todo:
         _check_privileges(observed, target, admin_secret)
@@ -177,24 +181,39 @@ def _schema(observed: Observed, target: Target) -> Iterator[Statements]:
         yield actions.close_default(target, default)
 
 
-def _tables(observed: Observed, target: Target) -> Iterator[Statements]:
-    items = ddl(target.schema)
-    tables = [item.name for item in items if item.kind == "table"]
-    dropped = set()
+def _all_tables(observed: Observed, target: Target) -> Iterator[Statements | Damage]:
     for found in observed.relations.values():
         if found.kind == "table" and found.owner != target.names.owner:
             yield actions.change_owner(target, "table", found.name, found.owner)
-    if tables[0] not in observed.relations:
+    for tables in target.tables.sets:
+        yield from _tables(tables, observed, target)
+
+
+def _tables(tables: TableSet, observed: Observed, target: Target) -> Iterator[Statements | Damage]:
+    first, *others = tables.tables
+    dropped = set()
+    if first not in observed.relations:
         # A new first table would number its rows from 1 again, and old rows would join the wrong threads.
-        for name in reversed(tables[1:]):
-            if name in observed.relations and name != VERSION_TABLE:
+        for name in reversed(others):
+            if name in observed.relations and name != tables.version_table:
                 dropped.add(name)
-                yield actions.drop_orphan(target, name, tables[0], rows=name in observed.orphans)
-    for item in items:
-        if item.name not in observed.relations or item.name in dropped or (item.kind == "index" and dropped):
+                yield actions.drop_orphan(target, name, first, rows=name in observed.filled)
+    for item in tables.objects:
+        if item.name not in observed.relations or item.table in dropped:
             yield actions.create_object(target, item, "missing")
-        elif item.name == VERSION_TABLE and observed.tables_version == 0:
+        elif item.name == tables.version_table and observed.versions.get(item.name) == 0:
             yield actions.create_object(target, item, "has no row", drop_first=True)
+        else:
+            yield from repairs(item, observed, target)
+
+
+def _check_damage(target: Target, damages: list[Damage]) -> None:
+    if damages:
+        what = "; ".join(f"{damage.what}: {damage.advice}" for damage in damages)
+        raise RefusedError(
+            ConditionReason.CONFLICT,
+            f"schema {target.schema!r} cannot be corrected without the loss of data, so nothing was done: {what}",
+        )
 
 
 def _privileges(observed: Observed, target: Target) -> Iterator[Statements]:
@@ -215,6 +234,13 @@ def _privileges(observed: Observed, target: Target) -> Iterator[Statements]:
             yield actions.grant_schema(target) if schema else actions.grant_table(target, each.name)
     if not _connects(observed, target):
         yield actions.grant_connect(target)
+    if observed.vectors is not None and _lacks_vectors(observed, target):
+        yield actions.grant_vectors(target, observed.vectors.schema)
+
+
+def _lacks_vectors(observed: Observed, target: Target) -> bool:
+    # Where the extension is, the library uses it.
+    return target.tables.long_term_memory and observed.vectors is not None and not observed.vectors.usable
 
 
 def _connects(observed: Observed, target: Target) -> bool:
@@ -240,13 +266,15 @@ def _check_server(observed: Observed, target: Target) -> None:
             ConditionReason.BACKEND_REFUSED,
             "the server is a read-only replica: write the host of the primary into spec.backend.postgresql.host",
         )
-    if observed.tables_version is not None and observed.tables_version > SCHEMA_VERSION:
-        raise RefusedError(
-            ConditionReason.NOT_SUPPORTED,
-            f"schema {target.schema!r} has tables of version {observed.tables_version}, this operator knows up to "
-            f"{SCHEMA_VERSION}: install a newer operator",
-        )
-    kinds = {item.name: item.kind for item in ddl(target.schema)}
+    for tables in target.tables.sets:
+        version = observed.versions.get(tables.version_table, 0)
+        if version > tables.version:
+            raise RefusedError(
+                ConditionReason.NOT_SUPPORTED,
+                f"schema {target.schema!r} has tables of version {version} ({tables.version_table}), this operator "
+                f"knows up to {tables.version}: install a newer operator",
+            )
+    kinds = {item.name: item.kind for item in target.tables.objects}
     strange = [name for name, found in observed.relations.items() if found.kind != kinds[name]]
     if strange:
         raise RefusedError(
@@ -280,6 +308,10 @@ def _missing(observed: Observed, target: Target) -> Iterator[tuple[str, sql.Comp
     if not _connects(observed, target) and not admin.grants_connect:
         text = f"CONNECT WITH GRANT OPTION on the database {target.database!r}"
         yield text, sql.SQL("GRANT CONNECT ON DATABASE {} TO {} WITH GRANT OPTION").format(database, me)
+    if observed.vectors is not None and _lacks_vectors(observed, target) and not observed.vectors.grantable:
+        text, schema = f"USAGE WITH GRANT OPTION on the schema {observed.vectors.schema!r}", observed.vectors.schema
+        grant = sql.SQL("GRANT USAGE ON SCHEMA {} TO {} WITH GRANT OPTION").format(sql.Identifier(schema), me)
+        yield f"{text} of the extension vector", grant
     for role in observed.roles.values():
         if observed.version >= ROLE_GRANT_OPTIONS and not role.administered:
             statement = sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(sql.Identifier(role.name), me)
@@ -305,7 +337,9 @@ def _missing_for_owners(observed: Observed, target: Target) -> Iterator[tuple[st
     owned = [observed.schema] if observed.schema else []
     for each in (*owned, *observed.relations.values()):
         if each.kind != "index" and each.owner != target.names.owner and not each.reachable:
-            ((*_, statement),) = (actions.change_owner(target, each.kind, each.name, each.owner).statements,)
+            # Where the owner role is still to be created, the administrator passes it on.
+            heir = target.names.owner if target.names.owner in observed.roles else observed.admin.name
+            statement = actions.hand_over(target, each.kind, each.name, heir)
             yield f"the rights of {each.owner!r}, who owns {each.kind} {each.name!r}", statement
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from locus_memory.backends.postgresql_schema import ddl, privileges
 from locus_operator.backends.postgresql_actions import Target
+from locus_operator.backends.postgresql_definitions import Definitions, FoundColumn, FoundConstraint, FoundRelation
 from locus_operator.backends.postgresql_observe import (
     Admin,
     Membership,
@@ -16,6 +17,7 @@ from locus_operator.backends.postgresql_observe import (
     Role,
 )
 from locus_operator.backends.postgresql_plan import plan, plan_release
+from locus_operator.backends.postgresql_tables import Tables
 from locus_operator.constants import ConditionReason
 from locus_operator.errors import RefusedError
 from locus_operator.names import RoleNames
@@ -25,6 +27,23 @@ OWNER = Owner("c", "uid-1", "agents", "support")
 NAMES = RoleNames.of("agents", "support")
 SCHEMA = NAMES.base
 ADMIN = Admin("admin", False, True, False, False, False, True, False, True, False)
+TABLES = Tables.of(SCHEMA, long_term_memory=False)
+DEFINITIONS = Definitions.of(
+    [
+        FoundColumn(item.name, each.name, each.type, each.nullable, each.default, each.identity, generated=False)
+        for item in TABLES.objects
+        for each in item.columns
+    ],
+    [
+        FoundConstraint(item.name, f"{item.name}_{number}", item.printed(each), working=True)
+        for item in TABLES.objects
+        for number, each in enumerate(item.constraints)
+    ],
+    [
+        FoundRelation(item.name, item.printed(item.definition) or None, valid=True, logged=True, row_security=False)
+        for item in TABLES.objects
+    ],
+)
 EMPTY = Observed(180_000, ADMIN, {}, (), None, {}, frozenset(), frozenset())
 
 
@@ -63,7 +82,8 @@ def ready() -> Observed:
         relations={item.name: Owned(item.kind, item.name, NAMES.owner, None, True, True) for item in ddl(SCHEMA)},
         privileges=frozenset({*granted, Privilege("schema", SCHEMA, NAMES.app, "USAGE", False)}),
         default_privileges=frozenset(),
-        tables_version=1,
+        versions={"locus_schema": 1},
+        definitions=DEFINITIONS,
         login="accepted",
     )
 
@@ -73,7 +93,7 @@ def with_role(observed: Observed, name: str, **changes: Any) -> Observed:
 
 
 def target(observed: Observed) -> Target:
-    return Target.of(observed, NAMES, SCHEMA, "app", OWNER)
+    return Target.of(observed, NAMES, SCHEMA, "app", OWNER, TABLES)
 
 
 def make(observed: Observed, *, adopt: bool = False) -> Plan:
@@ -208,15 +228,15 @@ def test_administrators_may_be_members() -> None:
 def test_rows_of_a_lost_first_table_make_the_plan_destructive() -> None:
     relations = {name: owned for name, owned in ready().relations.items() if name != "locus_threads"}
     observed = replace(ready(), relations=relations)
-    empty = make(replace(observed, orphans=frozenset()))
-    full = make(replace(observed, orphans=frozenset({"locus_checkpoints"})))
+    empty = make(replace(observed, filled=frozenset()))
+    full = make(replace(observed, filled=frozenset({"locus_checkpoints"})))
     assert not any(action.destructive for action in empty.actions)
     assert [action.name for action in full.actions if action.destructive] == ["locus_checkpoints"]
 
 
 def test_newer_tables_are_refused() -> None:
     with pytest.raises(RefusedError, match="newer operator"):
-        make(replace(ready(), tables_version=2))
+        make(replace(ready(), versions={"locus_schema": 2}))
 
 
 def test_a_replica_is_refused() -> None:
