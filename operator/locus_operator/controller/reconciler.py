@@ -235,8 +235,8 @@ class Reconciler:
 
     async def _release(self, store: StoreIdentity, body: Object, work: Work) -> events.Event | None:
         """Clean up; returns what there is to tell."""
-        claims = status.read_status(body).claims
-        if status.read_status(body).backend is None:
+        claims, backend = status.read_status(body).claims, status.read_status(body).backend
+        if backend is None or backend in engine.LEAVES_NOTHING:
             return None
         parsed: CheckpointStore = parse_store(body)
         spec = await self._tenancy.spec_to_release(parsed)
