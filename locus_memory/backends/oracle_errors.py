@@ -52,6 +52,7 @@ _WRONG_DOCUMENT: Final = frozenset(
         "DPY-4026",  # file of the wallet or tnsnames.ora missing
         "DPY-4027",  # an alias, but no directory to look it up in
         "DPY-2012",  # ssl_server_cert_dn or wallet password
+        "DPY-2018",  # file of the wallet missing
     }
 )
 _PASSING: Final = frozenset(
@@ -112,6 +113,26 @@ def code_of(error: BaseException) -> str:
     return str(getattr(error.args[0] if error.args else None, "full_code", ""))
 
 
+def is_passing(error: BaseException) -> bool:
+    """Tell whether the same call may succeed later, without anybody doing something."""
+    return code_of(error) in _PASSING or bool(getattr(error.args[0] if error.args else None, "isrecoverable", False))
+
+
+def is_rejected_login(error: BaseException) -> bool:
+    """Tell whether the database does not want this user, with this password, as things are."""
+    return code_of(error) in _REJECTED_LOGIN
+
+
+def is_missing_privilege(error: BaseException) -> bool:
+    """Tell whether somebody with more privileges could have done it."""
+    return code_of(error) in _MISSING_PRIVILEGE
+
+
+def is_wrong_address(error: BaseException) -> bool:
+    """Tell whether connect string or wallet are wrong."""
+    return code_of(error) in _WRONG_DOCUMENT
+
+
 def translate(error: oracledb.Error, where: str, user: str | None, tables: str) -> CheckpointError:
     """Turn an error of the driver into one of this library.
 
@@ -121,10 +142,10 @@ def translate(error: oracledb.Error, where: str, user: str | None, tables: str) 
         user: The login.
         tables: Names the table of checkpoints.
     """
-    code, text = code_of(error), _first_line(error)
-    if code in _REJECTED_LOGIN:
+    code, text = code_of(error), text_of(error)
+    if is_rejected_login(error):
         return AuthenticationError(f"{where}: the login {user!r} is rejected: {text}")
-    if code in _MISSING_PRIVILEGE:
+    if is_missing_privilege(error):
         return AuthenticationError(
             f"{where}: the login {user!r} lacks a privilege: {text}; grant it, or let their owner create the tables "
             "and say tables='provisioned'"
@@ -134,18 +155,19 @@ def translate(error: oracledb.Error, where: str, user: str | None, tables: str) 
             f"{where}: {text}; the tables of {tables} are missing, of another version, or not granted to {user!r} "
             "(the operator creates provisioned ones again at its next sweep)"
         )
-    if code in _WRONG_DOCUMENT:
+    if is_wrong_address(error):
         return BindingError(f"{where}: {text}; check dsn, config_dir and wallet_location")
     if code in _TOO_LARGE:
         return StateTooLargeError(f"{where}: {text}")
     if code == NOT_UNIQUE:
         return CheckpointConflictError(f"{where}: {text}")
-    if code in _PASSING or getattr(error.args[0] if error.args else None, "isrecoverable", False):
+    if is_passing(error):
         return BackendUnavailableError(f"{where}: {text}")
     return CheckpointError(f"{where}: {text}")
 
 
-def _first_line(error: oracledb.Error) -> str:
+def text_of(error: BaseException) -> str:
+    """Return what an error of the driver says, in one line."""
     # Further lines are a cause, such as the operating system's error, and addresses of help pages.
     lines = [line for line in str(error).strip().splitlines() if not line.startswith("Help:")]
     return "; ".join(lines) or type(error).__name__

@@ -8,11 +8,16 @@ that Oracle 19c would refuse is refused (`oracle_lint`). A login is a role of Po
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import oracledb
 import psycopg
+from oracledb import errors
 
+from tests.emulators.oracle_admin import create, verify
+from tests.emulators.oracle_admin import run as administer
 from tests.emulators.oracle_cursor import EmulatedCursor
 from tests.emulators.oracle_errors import oracle_error, raise_not_connected, raise_translated
 from tests.emulators.oracle_sql import Translation
@@ -42,10 +47,16 @@ class EmulatedConnection:
     open_connections = 0
     """Of this process."""
 
-    def __init__(self, connection: _Connection) -> None:
+    version = "23.9.0.25.7"
+    max_identifier_length = 128
+
+    def __init__(self, connection: _Connection, user: str, *, administrator: bool) -> None:
         self._connection = connection
+        self.me = user
+        self._administrator = administrator
         self._busy = False
         self._closed = False
+        self.call_timeout = 0
         self.autocommit = False
         self.outputtypehandler: Any = None
         self.lobs: dict[tuple[int, int], bool] = {}
@@ -84,8 +95,13 @@ class EmulatedConnection:
     async def execute(self, statement: Translation, binds: list[dict[str, Any]]) -> psycopg.AsyncCursor[Any]:
         """Run a translated statement once for each row of binds, with Oracle's rules for transactions."""
         self._verify_open()
+        if self._administrator:
+            await verify(self, statement)
         if statement.kind == "ddl":
             await self._end("COMMIT")
+            if self._administrator:
+                await create(self, statement)
+                return self._connection.cursor()
             return await self.run(statement.text, {}, creates=True)
         changes = statement.kind == "dml" or statement.locks
         if changes and not self._in_transaction and not (self.autocommit and len(binds) == 1):
@@ -102,15 +118,27 @@ class EmulatedConnection:
         await self.run("COMMIT" if self.autocommit else "RELEASE statement", {})
         return cursor
 
+    async def administer(self, statement: str) -> None:
+        """Run a statement of an administrator, which commits like other DDL."""
+        EmulatedConnection.round_trips += 1
+        await self._end("COMMIT")
+        await administer(self, statement)
+
     async def run(self, text: str, *binds: dict[str, Any], creates: bool = False) -> psycopg.AsyncCursor[Any]:
         """Run a statement of PostgreSQL; errors become Oracle's."""
         self._busy = True
         try:
             cursor = self._connection.cursor(binary=True)
-            if len(binds) == 1:
-                await cursor.execute(text.encode(), binds[0] or None)
-            else:
-                await cursor.executemany(text.encode(), binds)
+            async with asyncio.timeout(self.call_timeout / 1000 or None):
+                if len(binds) == 1:
+                    await cursor.execute(text.encode(), binds[0] or None)
+                else:
+                    await cursor.executemany(text.encode(), binds)
+        except TimeoutError:
+            # The driver asks the server to stop; one that does not even answer that has lost its connection.
+            self._busy = False
+            self.terminate()
+            errors._raise_err(errors.ERR_CALL_TIMEOUT_EXCEEDED, timeout=self.call_timeout)
         except psycopg.Error as error:
             self._busy = False
             raise_translated(error, creates=creates, visible=await self._may_see(error))
@@ -155,6 +183,7 @@ async def connect_async(dsn: str, **arguments: Any) -> EmulatedConnection:
     parameters.parse_connect_string(dsn)
     if arguments.get("password") is None:
         raise oracle_error(1017)
+    _read_wallet(parameters)
     host, port, service = parameters.host, parameters.port, parameters.service_name
     assert isinstance(host, str)
     assert isinstance(port, int)
@@ -166,8 +195,25 @@ async def connect_async(dsn: str, **arguments: Any) -> EmulatedConnection:
         )
     except psycopg.OperationalError as error:
         raise_not_connected(error, service, host, port)
-    await connection.execute(f'SET search_path TO "{user.upper()}"')
-    return EmulatedConnection(connection)
+    # An administrator, and nobody else, is a superuser.
+    asked = await connection.execute(
+        "SELECT set_config('search_path', %s, false), current_setting('is_superuser') = 'on', \"ACCOUNT_STATUS\" "
+        'FROM (SELECT 1) one LEFT JOIN "SYS"."USER_USERS" ON true',
+        (f'"{user.upper()}", "SYS"',),
+    )
+    _, administrator, status = await asked.fetchone() or ("", False, None)
+    if (status or "").startswith("EXPIRED"):
+        await connection.close()
+        raise oracle_error(28001)
+    return EmulatedConnection(connection, user.upper(), administrator=administrator)
+
+
+def _read_wallet(parameters: oracledb.ConnectParams) -> None:
+    """Complain of a wallet that is not there, as the driver does when it talks TLS."""
+    if parameters.protocol == "tcps" and isinstance(parameters.wallet_location, str):
+        file = Path(parameters.wallet_location) / "ewallet.pem"
+        if not file.exists():
+            errors._raise_err(errors.ERR_WALLET_FILE_MISSING, name=str(file))
 
 
 def install() -> None:

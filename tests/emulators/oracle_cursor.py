@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import oracledb
 from oracledb import errors
 
+from tests.emulators.oracle_admin import is_administrative
 from tests.emulators.oracle_errors import oracle_error
 from tests.emulators.oracle_lint import RefusedByOracleError, check
 from tests.emulators.oracle_sql import Translation, translate
@@ -26,6 +27,8 @@ _LONGEST: dict[type, int] = {str: 4000, bytes: 2000}
 _LONG_TYPES = (oracledb.DB_TYPE_LONG, oracledb.DB_TYPE_LONG_RAW)
 _LOB_TYPES = (oracledb.DB_TYPE_CLOB, oracledb.DB_TYPE_BLOB)
 _BYTEA, _TEXT, _NUMERIC = 17, 25, 1700
+_LAST_BUILTIN = 16383
+"""Object identifiers of PostgreSQL's own types."""
 
 
 class EmulatedLOB:
@@ -50,10 +53,11 @@ class EmulatedVar:
 
 @dataclass(frozen=True)
 class EmulatedColumn:
-    """What a handler of output types is told."""
+    """What a handler of output types is told, and a description of a query's columns."""
 
     name: str
     type_code: Any
+    vector_dimensions: int | None = None
 
 
 class EmulatedCursor:
@@ -64,6 +68,7 @@ class EmulatedCursor:
         self.arraysize = 100
         self.prefetchrows = 2
         self.rowcount = -1
+        self.description: list[EmulatedColumn] | None = None
         self._types: dict[str, Any] = {}
         self._rows: list[tuple[Any, ...]] | None = None
         self._fetches = 0
@@ -84,13 +89,18 @@ class EmulatedCursor:
         return EmulatedVar(typ, arraysize)
 
     async def execute(self, statement: str, parameters: dict[str, Any] | None = None) -> Self | None:
+        if is_administrative(statement):
+            check(statement)
+            await self.connection.administer(statement)
+            return None
         found = self._prepare(statement)
         binds = self._bind(found, parameters or {})
         cursor = await self._run(found, [binds])
         if found.kind != "query":
             return None
         described = await self.connection.run(found.described_by, binds) if found.described_by else cursor
-        await self._fetch_from(cursor, await self._columns(described))
+        self.description = await self._columns(described)
+        await self._fetch_from(cursor, self.description)
         return self
 
     async def executemany(self, statement: str, parameters: list[dict[str, Any]]) -> None:
@@ -180,7 +190,7 @@ class EmulatedCursor:
             known |= {(table, number): lob for table, number, lob in await asked.fetchall()}
         kinds = {_NUMERIC: oracledb.DB_TYPE_NUMBER}
         found = []
-        for place, column in zip(places, cursor.description, strict=True):
+        for index, (place, column) in enumerate(zip(places, cursor.description, strict=True)):
             kind = kinds.get(column.type_code, oracledb.DB_TYPE_VARCHAR)
             if column.type_code in (_BYTEA, _TEXT):
                 lob, short = {
@@ -188,5 +198,7 @@ class EmulatedCursor:
                     _TEXT: (oracledb.DB_TYPE_CLOB, oracledb.DB_TYPE_VARCHAR),
                 }[column.type_code]
                 kind = lob if known.get(place) else short
-            found.append(EmulatedColumn(column.name.upper(), kind))
+            # The modifier of pgvector's type is the number of dimensions; those of most types are negative.
+            dimensions = result.fmod(index) if column.type_code > _LAST_BUILTIN else None
+            found.append(EmulatedColumn(column.name.upper(), kind, dimensions))
         return found

@@ -10,25 +10,39 @@ from oracledb import errors
 _MESSAGES = {
     1: "unique constraint violated",
     18: "maximum number of sessions exceeded",
+    30: "User session ID does not exist.",
     54: "resource busy and acquire with NOWAIT specified or timeout expired",
     60: "deadlock detected while waiting for resource",
     904: "invalid identifier",
     942: "table or view does not exist",
     955: "name is already used by an existing object",
+    959: "tablespace does not exist",
     1013: "user requested cancel of current operation",
     1017: "invalid username/password; logon denied",
     1031: "insufficient privileges",
     1033: "ORACLE initialization or shutdown in progress",
+    1045: "user lacks CREATE SESSION privilege; logon denied",
     1400: "cannot insert NULL",
     1407: "cannot update to NULL",
     1461: "can bind a LONG value only for insert into a LONG column",
     1653: "unable to extend table in tablespace USERS",
+    1918: "user does not exist",
+    1919: "role does not exist",
+    1920: "user name conflicts with another user or role name",
+    1940: "cannot drop a user that is currently connected",
+    1950: "no privileges on tablespace",
+    1951: "ROLE not granted",
+    1952: "system privileges not granted",
     2290: "check constraint violated",
     2291: "integrity constraint violated - parent key not found",
     3113: "end-of-file on communication channel",
     8177: "can't serialize access for this transaction",
     12899: "value too large for column",
     16000: "database open for read-only access",
+    28000: "The account is locked.",
+    28001: "the password has expired",
+    28003: "password verification for the specified password failed",
+    28007: "the password cannot be reused",
 }
 
 _BY_STATE = {
@@ -86,9 +100,11 @@ def raise_translated(error: psycopg.Error, *, creates: bool, visible: bool = Fal
 def raise_not_connected(error: psycopg.OperationalError, service: str | None, host: str, port: int) -> NoReturn:
     """Raise what the driver would for a connection that was not made."""
     text = str(error)
-    if any(
-        each in text for each in ("password authentication failed", "not permitted to log in", 'role "', "no password")
-    ):
+    if "not permitted to log in" in text:
+        raise oracle_error(28000) from error
+    if "permission denied for database" in text:
+        raise oracle_error(1045) from error
+    if any(each in text for each in ("password authentication failed", 'role "', "no password")):
         raise oracle_error(1017) from error
     if "does not exist" in text:
         made = errors._create_err(errors.ERR_INVALID_SERVICE_NAME, service_name=service, host=host, port=port)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,28 @@ _TEXTS = (exp.DataType.Type.VARCHAR, exp.DataType.Type.NVARCHAR)
 
 
 @dataclass(frozen=True)
+class Creation:
+    """What a statement of DDL is about.
+
+    Attributes:
+        kind: `TABLE`, `INDEX`, `SEQUENCE` or `VIEW`.
+        schema: Where it is; None in the login's own.
+        name: Its name.
+        drops: It goes.
+    """
+
+    kind: str
+    schema: str | None
+    name: str
+    drops: bool
+
+    @property
+    def privilege(self) -> str:
+        """The system privilege to do it in any schema."""
+        return f"{'DROP' if self.drops else 'CREATE'} ANY {self.kind}"
+
+
+@dataclass(frozen=True)
 class Translation:
     """A statement for PostgreSQL.
 
@@ -27,6 +50,8 @@ class Translation:
         binds: Names of its placeholders.
         to_columns: Those of them that are values of a column, and nothing else, in VALUES or SET.
         merges: A MERGE.
+        touches: What is done to which schema's table: `SELECT`, `INSERT`, `UPDATE` or `DELETE`.
+        creates: What DDL is about.
         described_by: A query with the columns of a UNION ALL: PostgreSQL does not say of which table those are.
     """
 
@@ -36,6 +61,8 @@ class Translation:
     binds: frozenset[str]
     to_columns: frozenset[str]
     merges: bool
+    touches: frozenset[tuple[str, str | None, str]] = frozenset()
+    creates: Creation | None = None
     described_by: str | None = None
 
 
@@ -51,7 +78,9 @@ def translate(statement: str) -> Translation:
     locks = isinstance(tree, exp.Select) and bool(tree.args.get("locks"))
     merges = isinstance(tree, exp.Merge)
     described_by = f"{_spelled(_first_branch(tree))} LIMIT 0" if isinstance(tree, exp.Union) else None
-    return Translation(_spelled(tree), kind, locks, names, names - elsewhere, merges, described_by)
+    touches = frozenset() if kind == "ddl" else frozenset(_touches(tree))
+    creates = _creation(tree) if kind == "ddl" else None
+    return Translation(_spelled(tree), kind, locks, names, names - elsewhere, merges, touches, creates, described_by)
 
 
 def parse(statement: str) -> exp.Expr:
@@ -62,6 +91,22 @@ def parse(statement: str) -> exp.Expr:
     # In PostgreSQL an index lives where its table does.
     statement = re.sub(r'^(CREATE INDEX )"\w+"\.', r"\1", statement)
     return sqlglot.parse_one(statement, read="oracle")
+
+
+def _touches(tree: exp.Expr) -> Iterator[tuple[str, str | None, str]]:
+    target = tree.find(exp.Table) if isinstance(tree, exp.DML | exp.Update | exp.Delete | exp.Merge) else None
+    for table in tree.find_all(exp.Table):
+        verb = type(tree).__name__.upper() if table is target else "SELECT"
+        if table.name != "DUAL":
+            yield verb, table.args["db"].name if table.args.get("db") else None, table.name
+
+
+def _creation(tree: exp.Expr) -> Creation:
+    table = tree.find(exp.Table)
+    assert table is not None
+    # Of an index the name comes first, and the table says where it is.
+    schema = table.args["db"].name if table.args.get("db") else None
+    return Creation(str(tree.args["kind"]), schema, table.name, isinstance(tree, exp.Drop))
 
 
 def _first_branch(tree: exp.Expr) -> exp.Expr:
@@ -105,6 +150,8 @@ def _node(node: exp.Expr) -> exp.Expr | None:
         return exp.func("nextval", exp.Literal.string(".".join(f'"{part.name}"' for part in parts)))
     if isinstance(node, exp.Anonymous) and node.name.upper() == "SYS_EXTRACT_UTC":
         return sqlglot.parse_one("clock_timestamp() AT TIME ZONE 'UTC'", read="postgres")
+    if isinstance(node, exp.CurrentTimestamp) and node.args.get("sysdate"):
+        return sqlglot.parse_one("LOCALTIMESTAMP(0)", read="postgres")
     if isinstance(node, exp.Anonymous) and node.name.upper() == "RAWTOHEX":
         return exp.Upper(this=exp.func("encode", node.expressions[0], exp.Literal.string("hex")))
     if isinstance(node, exp.Anonymous) and node.name.upper() in ("TO_CLOB", "TO_BLOB"):
@@ -136,7 +183,7 @@ def _create(tree: exp.Create) -> None:
     for sequence in list(tree.find_all(exp.SequenceProperties)):
         # PostgreSQL's sessions each take a cache of numbers, as the instances of a cluster do in Oracle without ORDER.
         if any(option.name == "ORDER" for option in sequence.args.get("options") or ()):
-            sequence.replace(exp.SequenceProperties())
+            sequence.replace(exp.SequenceProperties(start=sequence.args.get("start")))
     for column in list(tree.find_all(exp.ColumnDef)):
         _type(column)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,6 +22,7 @@ from locus_memory.backends.oracle_schema import DatabaseObject, ddl
 from locus_memory.store_backends import oracle_schema as items
 from locus_memory.store_backends.oracle import ITEMS_SUFFIX
 from tests.emulators import oracle as emulator
+from tests.emulators.oracle_dictionary import DBA, SCRIPT
 from tests.emulators.oracle_switch import VARIABLE
 from tests.servers.postgresql import Database, PostgreSQLServer
 
@@ -72,7 +73,10 @@ class EmulatedOracle:
         if not durable:
             name = sql.Identifier(self.database.name)
             self.database.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(name))
+        name = sql.Identifier(self.database.name)
+        self.database.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(name))
         self.database.execute(sql.SQL("CREATE EXTENSION vector"))
+        self.database.execute(sql.SQL(SCRIPT))
         self._user, self._password = self.create_user()
 
     def create_user(self, name: str | None = None) -> tuple[str, str]:
@@ -81,7 +85,31 @@ class EmulatedOracle:
         self.database.server.create_role(name, password, "LOGIN")
         schema = sql.Identifier(name.upper())
         self.database.execute(sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(schema, sql.Identifier(name)))
+        self._enter(name, ("CREATE SESSION", "CREATE TABLE", "CREATE SEQUENCE"))
         return name, password
+
+    def create_admin(self, privileges: Iterable[str] = DBA, *, passes_session_on: bool = False) -> tuple[str, str]:
+        """Create a login with system privileges, by default those of a DBA; return name and password."""
+        name, password = f"admin_{secrets.token_hex(4)}", secrets.token_urlsafe(12)
+        self.database.server.create_role(name, password, "LOGIN SUPERUSER")
+        self.database.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name.upper())))
+        self._enter(name, privileges)
+        if passes_session_on:
+            update = 'UPDATE "SYS"."SYSAUTH$" SET admin_option = true WHERE grantee = {} AND privilege = {}'
+            self.database.execute(sql.SQL(update).format(sql.Literal(name.upper()), sql.Literal("CREATE SESSION")))
+        return name, password
+
+    def _enter(self, name: str, privileges: Iterable[str]) -> None:
+        database, user = sql.Identifier(self.database.name), sql.Literal(name.upper())
+        statements = [
+            sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, sql.Identifier(name)),
+            sql.SQL('INSERT INTO "SYS"."USER$" (username, authentication) VALUES ({}, \'PASSWORD\')').format(user),
+            *(
+                sql.SQL('INSERT INTO "SYS"."SYSAUTH$" VALUES ({}, {})').format(user, sql.Literal(each))
+                for each in privileges
+            ),
+        ]
+        self.database.execute(sql.SQL("; ").join(statements))
 
     def grant(self, owner: str, table_name: str, login: str) -> None:
         """Grant a login what `ddl` says that it needs on a store of another owner."""
@@ -112,10 +140,14 @@ class EmulatedOracle:
         yield store
         self.drop(store)
 
+    @property
+    def dsn(self) -> str:
+        """Easy Connect string."""
+        return f"{self.database.server.host}:{self.database.server.port}/{self.database.name}"
+
     def new_store(self) -> OracleStore:
         """Return an empty store, which goes with the database."""
-        dsn = f"{self.database.server.host}:{self.database.server.port}/{self.database.name}"
-        return OracleStore(dsn, self._user, self._password, f"t_{secrets.token_hex(6)}")
+        return OracleStore(self.dsn, self._user, self._password, f"t_{secrets.token_hex(6)}")
 
     def drop(self, store: OracleStore) -> None:
         """Drop what a store has created."""

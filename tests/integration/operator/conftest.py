@@ -7,16 +7,22 @@ from pathlib import Path
 import pytest
 
 from tests.integration.operator.kinds import (
+    OCI_STORES,
     OPENSEARCH_SERVERS,
+    ORACLE_ADMINISTRATORS,
     POSTGRESQL_SERVERS,
     REDIS_GROUPS,
     REDIS_SERVERS,
     WITH_LOGIN,
 )
+from tests.integration.operator.oci_stores import BucketStore, bucket_backend
 from tests.integration.operator.opensearch_stores import opensearch_backend
+from tests.integration.operator.oracle_stores import OPERATOR_PRIVILEGES, oracle_backend
 from tests.integration.operator.redis_groups import redis_group_backend
 from tests.integration.operator.stores import Store, drop_roles, file_backend, postgresql_backend, redis_backend
+from tests.servers.oci import ObjectStorageServer
 from tests.servers.opensearch import OpenSearchServer
+from tests.servers.oracle import EmulatedOracle, RealOracle, installed
 from tests.servers.postgresql import SUPERUSER, Database, PostgreSQLServer
 from tests.servers.redis import RedisServer
 from tests.servers.redis_group import RedisGroup
@@ -85,6 +91,48 @@ def opensearch_without_plugins(opensearch_server: OpenSearchServer) -> Iterator[
 
 
 @pytest.fixture
+def emulated_oracle(oracle_database: EmulatedOracle | RealOracle) -> Iterator[EmulatedOracle]:
+    """The emulator, in the driver's place."""
+    if not isinstance(oracle_database, EmulatedOracle):
+        pytest.skip("needs the emulator: it creates administrators")
+    with installed(oracle_database):
+        yield oracle_database
+
+
+@pytest.fixture
+def oracle_dba(emulated_oracle: EmulatedOracle) -> Store:
+    """A store on Oracle whose administrator is a DBA."""
+    return oracle_backend(emulated_oracle, emulated_oracle.create_admin())
+
+
+@pytest.fixture
+def oracle_operator(emulated_oracle: EmulatedOracle) -> Store:
+    """A store on Oracle whose administrator has what the documentation asks for."""
+    return oracle_backend(emulated_oracle, emulated_oracle.create_admin(OPERATOR_PRIVILEGES, passes_session_on=True))
+
+
+@pytest.fixture
+def oci_bucket_store(oci_server: ObjectStorageServer) -> Iterator[BucketStore]:
+    """A store in a bucket of its own."""
+    yield bucket_backend(oci_server)
+    oci_server.admin("DELETE", "buckets")
+
+
+@pytest.fixture
+def oci_prefix_store(oci_server: ObjectStorageServer) -> Iterator[BucketStore]:
+    """A store below a prefix of a bucket that is somebody else's."""
+    yield bucket_backend(oci_server, prefix="agents/support/")
+    oci_server.admin("DELETE", "buckets")
+
+
+@pytest.fixture
+def oci_store_without_policies(oci_server: ObjectStorageServer) -> Iterator[BucketStore]:
+    """A store whose operator may not write policies, and not read them."""
+    yield bucket_backend(oci_server, policies=False)
+    oci_server.admin("DELETE", "buckets")
+
+
+@pytest.fixture
 def file_store(tmp_path: Path) -> Store:
     """A store in a directory of its own."""
     return file_backend(tmp_path / "volumes")
@@ -96,6 +144,9 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     if request.param == "file":
         yield request.getfixturevalue("file_store")
         return
+    if request.param in OCI_STORES:
+        yield request.getfixturevalue(request.param)
+        return
     if request.param == "opensearch_without_plugins":
         yield request.getfixturevalue("opensearch_without_plugins")
         return
@@ -103,6 +154,9 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
         searching: OpenSearchServer = request.getfixturevalue(request.param)
         searching.reset()
         yield opensearch_backend(searching, superuser=searching.ca is None)
+        return
+    if request.param in ORACLE_ADMINISTRATORS:
+        yield request.getfixturevalue(request.param)
         return
     if request.param in REDIS_SERVERS:
         server: RedisServer = request.getfixturevalue(request.param)
