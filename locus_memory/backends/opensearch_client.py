@@ -275,6 +275,20 @@ def _check(connection: OpenSearchConnection) -> None:
         )
 
 
+def is_unreached(error: BackendUnavailableError) -> bool:
+    """Tell whether no connection came about, so that the server knows nothing of the request."""
+    return isinstance(_cause(error), aiohttp.ClientConnectorError)
+
+
+def is_untrusted(error: BackendUnavailableError) -> bool:
+    """Tell whether TLS failed: the certificate is not trusted, or one side does not speak it."""
+    return isinstance(_cause(error), (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError))
+
+
+def _cause(error: BackendUnavailableError) -> object:
+    return error.__cause__.info if isinstance(error.__cause__, ServerConnectionError) else None
+
+
 def _checked_shards(answer: dict[str, Any], where: str) -> dict[str, Any]:
     # A search or refresh that reached only some shards still answers 200; a part is not the answer.
     shards = answer.get("_shards")

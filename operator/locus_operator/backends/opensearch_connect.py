@@ -7,10 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-import aiohttp
 from pydantic import SecretStr
 
-from locus_memory.backends.opensearch_client import Client
+from locus_memory.backends.opensearch_client import Client, is_unreached, is_untrusted
 from locus_memory.backends.opensearch_errors import Refusal
 from locus_memory.connection import OpenSearchConnection
 from locus_memory.errors import BackendUnavailableError, BindingError
@@ -83,9 +82,8 @@ class Cluster:
             except BindingError as error:
                 raise RefusedError(ConditionReason.SECRET_INVALID, f"{self.where}: {error}") from None
             except BackendUnavailableError as error:
-                cause = getattr(error.__cause__, "info", None)
-                if not left or not (method == "GET" or isinstance(cause, aiohttp.ClientConnectorError)):
-                    raise self._unreachable(error, cause) from error
+                if not left or not (method == "GET" or is_unreached(error)):
+                    raise self._unavailable(error) from error
         raise AssertionError  # a cluster has nodes
 
     async def call(self, purpose: str, method: str, path: str, body: Body | None = None, **parameters: str) -> Body:
@@ -121,9 +119,9 @@ class Cluster:
             return UnavailableError(f"{where}: {refusal.status}: {text}")
         return RefusedError(ConditionReason.BACKEND_REFUSED, f"{where}: {text}")
 
-    def _unreachable(self, error: BackendUnavailableError, cause: object) -> ProvisioningError:
-        text = str(cause or error)
-        if isinstance(cause, (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError)):
+    def _unavailable(self, error: BackendUnavailableError) -> ProvisioningError:
+        text = str(getattr(error.__cause__, "error", "") or error)
+        if is_untrusted(error):
             return RefusedError(
                 ConditionReason.BACKEND_REFUSED,
                 f"{self.where}: no trusted TLS connection: {text}. Correct hosts and ca in spec.backend.opensearch",
