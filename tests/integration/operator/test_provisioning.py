@@ -24,7 +24,7 @@ async def test_an_agent_does_everything_with_the_issued_login(store: Store) -> N
         assert await checkpointer.list_checkpoints("thread") == ["second", "first"]
         if checkpointer.capabilities.metadata_query:
             assert await checkpointer.query_by_metadata("team", "a")
-        assert await checkpointer.get_metadata("thread") == {"team": "a"}
+            assert await checkpointer.get_metadata("thread") == {"team": "a"}
         assert await checkpointer.list_threads() == ["thread"]
         assert await checkpointer.list_with_metadata()
         assert await checkpointer.copy_thread("thread", "copy")
