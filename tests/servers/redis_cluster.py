@@ -76,8 +76,14 @@ class RedisCluster(RedisGroup):
 
     def promote(self, primary: Member) -> None:
         """Let a replica take over from its primary, which hands over in an orderly way; wait until it has."""
-        slots = [each for each in primary.send("CLUSTER", "SLOTS") if each[2][1] == primary.port]
-        replica = next(each for each in self.servers if each.port == slots[0][3][1])
+
+        def ports() -> list[int]:
+            slots = [each for each in primary.send("CLUSTER", "SLOTS") if each[2][1] == primary.port]
+            return [each[1] for each in slots[0][3:]]
+
+        # A replica is no candidate before it has told how far it is.
+        self.wait_until(lambda: bool(ports()), "the replica is a candidate")
+        replica = next(each for each in self.servers if each.port == ports()[0])
         replica.send("CLUSTER", "FAILOVER")
         self.wait_until(lambda: replica.role() == "master", f"the server on port {replica.port} takes over")
 

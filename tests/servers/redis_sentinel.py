@@ -60,6 +60,14 @@ class RedisSentinels(RedisGroup):
                 sentinel.send("SENTINEL", "SET", NAME, name, value)
         self.wait_until(lambda: all(map(self._is_complete, self.sentinels)), "the Sentinels know each other")
 
+    def reset(self) -> None:
+        """Forget data, scripts and users, those included that failovers have written into configuration files."""
+        super().reset()
+        for server in self.servers:
+            server.send("CONFIG", "REWRITE")
+        for sentinel in self.sentinels:
+            sentinel.send("SENTINEL", "FLUSHCONFIG")
+
     def members(self) -> list[Member]:
         """Servers and Sentinels."""
         return [*self.servers, *self.sentinels]

@@ -6,7 +6,7 @@ gets them when it is back, and until then a warning says so.
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -69,7 +69,7 @@ class RedisProvisioner(Provisioner[RedisBackend, Observed]):
     async def observe(self) -> Observed:
         """Read users, claim and neighbours."""
         observed = await observe(self._servers, self._layout, self._spaces, self._names)
-        self._volatile = tuple(state.node for state in observed.nodes if state.acl_file is False)
+        self._volatile = tuple(state.node for state in observed.nodes if state.durable is False)
         return observed
 
     def plan(self, observed: Observed) -> Plan:
@@ -193,11 +193,20 @@ class RedisProvisioner(Provisioner[RedisBackend, Observed]):
             try:
                 await client.execute_command("ACL SAVE")  # type: ignore[no-untyped-call]
             except exceptions.ResponseError as error:
-                # Without an aclfile users last until the server restarts; a Sentinel writes its own file.
+                # Without an aclfile users last until the server restarts.
                 if "ACL file" not in str(error) and not isinstance(error, exceptions.NoPermissionError):
                     raise
-                if node.kind is Kind.SENTINEL:
-                    await client.execute_command("SENTINEL", "FLUSHCONFIG")  # type: ignore[no-untyped-call]
+                await self._rewrite_configuration(node)
+
+    async def _rewrite_configuration(self, node: Node) -> None:
+        """Write users into the configuration file, where others do so, too: what was dropped would come back."""
+        client = self._servers.client(node)
+        if node.kind is Kind.SENTINEL:
+            await client.execute_command("SENTINEL", "FLUSHCONFIG")  # type: ignore[no-untyped-call]
+        elif self._access.mode is RedisMode.SENTINEL:
+            # Sentinels make a server write its configuration at each failover, with the users of that moment.
+            with suppress(exceptions.ResponseError):
+                await client.execute_command("CONFIG REWRITE")  # type: ignore[no-untyped-call]
 
     async def _write_claim(self, action: WriteClaim, purpose: str) -> None:
         key = self._layout.claim

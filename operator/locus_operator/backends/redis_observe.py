@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import NoPermissionError
 
 from locus_memory.backends.redis_keys import (
     APPLICATION_COMMANDS,
@@ -17,6 +17,7 @@ from locus_memory.backends.redis_keys import (
     SENTINEL_COMMANDS,
     KeyLayout,
 )
+from locus_operator.api.backends import RedisMode
 from locus_operator.backends.redis_errors import explained
 from locus_operator.backends.redis_privileges import Missing, missing_privileges
 from locus_operator.backends.redis_servers import Kind, Node, Servers
@@ -51,14 +52,14 @@ class NodeState:
         users: The store's users that exist.
         neighbours: Key patterns of other stores' users that overlap with the prefix, by user.
         commands: Commands of the library that this server knows.
-        acl_file: Whether users survive a restart; None when the server does not tell.
+        durable: Whether users survive a restart; None when the server does not tell.
     """
 
     node: Node
     users: Mapping[str, User]
     neighbours: Mapping[str, str]
     commands: frozenset[str]
-    acl_file: bool | None
+    durable: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class Observed:
         has_data: Threads, or long-term memory, are stored under the prefix.
         ancestors: Claims of prefixes whose data this prefix lies in, by claim key.
         replica: The only server takes no writes.
+        clustered: The only server is a node of a Cluster.
     """
 
     missing: tuple[Missing, ...] = ()
@@ -82,6 +84,7 @@ class Observed:
     has_data: bool = False
     ancestors: Mapping[str, str] | None = None
     replica: bool = False
+    clustered: bool = False
 
 
 def escape_pattern(text: str) -> str:
@@ -103,6 +106,8 @@ async def observe(
     lacking = await asyncio.gather(*(missing_privileges(servers, node, layout) for node in servers.nodes))
     if missing := tuple(filter(None, lacking)):
         return Observed(missing=missing)
+    if await _is_clustered(servers):
+        return Observed(clustered=True)
     claims = [layout.claim, *(KeyLayout(prefix).claim for prefix in _ancestors(layout.prefix))]
     claim, *above = [await servers.ask(servers.owner(key), "GET", key) for key in claims]
     states = await asyncio.gather(*(_node_state(servers, node, layout, names) for node in servers.nodes))
@@ -117,6 +122,14 @@ async def observe(
     )
 
 
+async def _is_clustered(servers: Servers) -> bool:
+    """Tell whether a server that is taken for the only one has others beside it."""
+    if servers.access.mode is not RedisMode.STANDALONE:
+        return False
+    (node,) = servers.nodes
+    return bool((await servers.ask(node, "INFO", "cluster")).get("cluster_enabled"))
+
+
 async def _node_state(servers: Servers, node: Node, layout: KeyLayout, names: tuple[str, str]) -> NodeState:
     users = [await _user(servers, node, name) for name in names]
     is_sentinel = node.kind is Kind.SENTINEL
@@ -125,7 +138,7 @@ async def _node_state(servers: Servers, node: Node, layout: KeyLayout, names: tu
         users={user.name: user for user in users if user is not None},
         neighbours={} if is_sentinel else _neighbours(await servers.ask(node, "ACL LIST"), layout, names),
         commands=await _known_commands(servers, node),
-        acl_file=None if is_sentinel else await _acl_file(servers, node),
+        durable=None if is_sentinel else await _keeps_users(servers, node),
     )
 
 
@@ -205,12 +218,16 @@ def _overlaps(begin: str, layout: KeyLayout) -> bool:
     return begin.startswith(layout.data_prefixes) or any(each.startswith(begin) for each in ours)
 
 
-async def _acl_file(servers: Servers, node: Node) -> bool | None:
-    try:
-        found = await _send(servers, node, "CONFIG GET", "aclfile")
-    except ResponseError:
-        return None
-    return bool(found.get("aclfile"))
+async def _keeps_users(servers: Servers, node: Node) -> bool | None:
+    with explained(servers.place(node), "ask whether users survive a restart"):
+        try:
+            if (await _send(servers, node, "CONFIG GET", "aclfile")).get("aclfile"):
+                return True
+            # Below Sentinels they are written into the configuration, if there is a file of it.
+            below_sentinels = servers.access.mode is RedisMode.SENTINEL
+            return below_sentinels and bool((await _send(servers, node, "INFO", "server")).get("config_file"))
+        except NoPermissionError:
+            return None
 
 
 async def _send(servers: Servers, node: Node, *command: str) -> Any:

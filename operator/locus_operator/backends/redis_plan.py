@@ -193,6 +193,11 @@ def _check_server(observed: Observed) -> None:
             f"{'; '.join(map(_lacking, observed.missing))}. Nothing was changed. Let another administrator run "
             f"{'; '.join(f'{each.rule} (on {each.node})' for each in observed.missing)}",
         )
+    if observed.clustered:
+        raise RefusedError(
+            ConditionReason.BACKEND_REFUSED,
+            "the server belongs to a Cluster: write mode: cluster into spec.backend.redis",
+        )
     if observed.replica:
         raise RefusedError(
             ConditionReason.BACKEND_REFUSED,

@@ -15,8 +15,9 @@ from locus_operator.backends.redis_errors import explained
 from locus_operator.backends.redis_servers import Kind, Node, Servers
 
 _USERS: Final = ("acl|dryrun", "acl|setuser", "acl|getuser", "acl|deluser", "acl|save")
-_DATA: Final = ("role", "acl|list", "watch", "multi", "exec", "get", "set", "scan")
+_DATA: Final = ("info", "role", "acl|list", "watch", "multi", "exec", "get", "set", "scan")
 _CLUSTER: Final = ("cluster|slots", "cluster|nodes")
+_BELOW_SENTINELS: Final = ("config|rewrite",)
 _SENTINEL: Final = tuple(
     f"sentinel|{question}" for question in ("get-master-addr-by-name", "master", "replicas", "flushconfig")
 )
@@ -91,8 +92,8 @@ def admin_commands(mode: RedisMode, kind: Kind) -> tuple[str, ...]:
     """Return the commands that the administrator needs on a server."""
     if kind is Kind.SENTINEL:
         return (*_USERS, *_SENTINEL)
-    cluster = _CLUSTER if mode is RedisMode.CLUSTER else ()
-    return tuple(dict.fromkeys((*_USERS, *_DATA, *cluster, *RETENTION_COMMANDS)))
+    of_mode = {RedisMode.CLUSTER: _CLUSTER, RedisMode.SENTINEL: _BELOW_SENTINELS}.get(mode, ())
+    return tuple(dict.fromkeys((*_USERS, *_DATA, *of_mode, *RETENTION_COMMANDS)))
 
 
 async def missing_privileges(servers: Servers, node: Node, layout: KeyLayout) -> Missing | None:

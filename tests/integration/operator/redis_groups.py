@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 from locus_memory.backends.redis_keys import KeyLayout
 from tests.integration.operator.stores import NAMESPACE, Store
@@ -32,8 +32,8 @@ def users(member: Member) -> set[str]:
     return {str(user) for user in member.send("ACL", "USERS")} - {"default"}
 
 
-def rules_of(member: Member, user: str) -> dict[str, Any]:
-    """What ACL GETUSER tells of a user."""
+def flags(member: Member, user: str) -> list[str]:
+    """What a user is on this very server, `on` or `off` among it."""
     with member.client() as client:
-        found: dict[str, Any] = client.acl_getuser(user)
-    return found
+        found = client.acl_getuser(user) or {}
+    return [str(flag) for flag in cast(list[str], found["flags"])]
