@@ -87,12 +87,14 @@ class Claims:
 
     def bind(self, claim: str) -> None:
         """Give a claim a volume, and wait until it has it."""
+        found = self.get(claim)
         spec = {
             "capacity": {"storage": "1Gi"},
             "accessModes": ["ReadWriteOnce"],
-            "storageClassName": self.get(claim)["spec"]["storageClassName"],
+            "storageClassName": found["spec"]["storageClassName"],
             "hostPath": {"path": "/nowhere"},
-            "claimRef": {"namespace": self.namespace, "name": claim},
+            # With the UID the claim is bound at once, without it with the next of the controller's rounds.
+            "claimRef": {"namespace": self.namespace, "name": claim, "uid": found["metadata"]["uid"]},
         }
         volume = {"apiVersion": "v1", "kind": "PersistentVolume", "spec": spec}
         self.control_plane.apply(volume | {"metadata": {"name": f"{self.namespace}-{claim}"}})
