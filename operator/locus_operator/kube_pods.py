@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Any, cast
 
-from kubernetes.aio.client import ApiClient, CoreV1Api, CustomObjectsApi
+from kubernetes.aio.client import ApiClient, CoreV1Api, CoreV1Event, CustomObjectsApi
 from kubernetes.aio.client.exceptions import ApiException
 
 from locus_operator.api.references import LabelSelector
@@ -19,14 +18,9 @@ from locus_operator.constants import (
     LABEL_STORE,
     STORE_PLURAL,
     VERSION,
-    EventReason,
 )
 from locus_operator.injection.known_stores import KnownStore, Snapshot, read_store
-from locus_operator.kube import USER_AGENT
 from locus_operator.listing import Call, Object, pages
-
-MAX_MESSAGE: Final = 1000
-"""Bytes of an Event's message; the API server takes 1024."""
 
 
 class KubernetesPods:
@@ -52,7 +46,7 @@ class KubernetesPods:
 
     async def selected(self, namespace: str, selector: LabelSelector) -> AsyncIterator[Object]:
         """Yield the pods of a namespace that a selector matches."""
-        async for pod in _objects(self._pods(namespace), label_selector=_query(selector)):
+        async for pod in _objects(self._pods(namespace), label_selector=label_query(selector)):
             yield pod
 
     async def enabled_namespaces(self) -> set[str]:
@@ -86,27 +80,8 @@ class KubernetesPods:
                 return None
             raise
 
-    async def warn(self, pod: Mapping[str, Any], reason: EventReason, message: str) -> None:
-        """Write a Warning Event about a pod, once: the Event's name is made of the pod's UID.
-
-        Another process that has written it, or a namespace that is being deleted, is all right.
-        """
-        metadata = pod["metadata"]
-        namespace, uid = metadata["namespace"], metadata["uid"]
-        reference = {"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": metadata["name"], "uid": uid}
-        event: Any = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"namespace": namespace, "name": f"locus-{reason.lower()}-{uid}"},
-            "involvedObject": reference,
-            "type": "Warning",
-            "reason": reason.value,
-            "message": message.encode()[:MAX_MESSAGE].decode(errors="ignore"),
-            "action": "Inject",
-            "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            "reportingComponent": USER_AGENT,
-            "reportingInstance": USER_AGENT,
-        }
+    async def post_once(self, namespace: str, event: CoreV1Event) -> None:
+        """Write an Event unless one of its name is there; a namespace that is being deleted takes none."""
         try:
             await self._core.create_namespaced_event(namespace, event)
         except ApiException as error:
@@ -133,7 +108,7 @@ async def _objects(call: Call, **arguments: Any) -> AsyncIterator[Object]:
             yield item
 
 
-def _query(selector: LabelSelector) -> str:
+def label_query(selector: LabelSelector) -> str:
     """Write a selector as the API server's query language has it."""
     parts = [f"{key}={value}" for key, value in selector.match_labels.items()]
     for each in selector.match_expressions:

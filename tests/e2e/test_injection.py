@@ -1,18 +1,16 @@
 """The webhook as the API server uses it: pods that are created through it come out with their bindings."""
 
-import json
+import functools
 import subprocess
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
 from tests.e2e.control_plane import ControlPlane
-from tests.e2e.operator_process import LABEL, Webhook, install
+from tests.e2e.operator_process import LABEL, NAMESPACE, WEBHOOK_ACCOUNT, Webhook, install
+from tests.e2e.pods import Pod, Pods, agent, bindings_of, default_of, secrets_of, stores_of
 from tests.servers.processes import wait_for
-
-Pod = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
@@ -21,61 +19,16 @@ def webhook(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactor
     webhook = Webhook(control_plane, tmp_path_factory.mktemp("webhook") / "webhook.log")
     webhook.start()
     webhook.register()
+    # Only a webhook that is called proves anything about a pod that was left alone.
+    Pods(control_plane, "default").wait_until_called()
     yield webhook
     control_plane.kubectl("delete", "mutatingwebhookconfiguration", "locus-operator")
     webhook.stop()
 
 
-@dataclass(frozen=True)
-class Pods:
-    """The pods of one namespace."""
-
-    control_plane: ControlPlane
-    namespace: str
-
-    def create(self, manifest: Pod, *flags: str) -> tuple[Pod, str]:
-        """Create a pod; returns it as it was admitted, and what kubectl printed on standard error."""
-        command = self.control_plane.kubectl_command(
-            "create", "--filename=-", "--output=json", f"--namespace={self.namespace}", *flags
-        )
-        done = subprocess.run(command, input=json.dumps(manifest), capture_output=True, text=True, check=True)
-        return json.loads(done.stdout), done.stderr
-
-    def all(self) -> list[Pod]:
-        output = self.control_plane.kubectl("get", "pods", "--output=json", f"--namespace={self.namespace}")
-        return list(json.loads(output)["items"])
-
-
 @pytest.fixture
 def pods(control_plane: ControlPlane, webhook: Webhook, namespace: str) -> Pods:
-    # Only a webhook that is called proves anything about a pod that was left alone.
-    wait_until_called(control_plane, namespace)
     return Pods(control_plane, namespace)
-
-
-def wait_until_called(control_plane: ControlPlane, namespace: str) -> None:
-    """A new webhook configuration reaches the API server's admission a moment after it was created."""
-
-    def is_called() -> bool:
-        pod, _ = Pods(control_plane, namespace).create(agent("probe", "probe"), "--dry-run=server")
-        return "volumes" in pod["spec"] and any(
-            each["name"] == "locus-binding-probe" for each in pod["spec"]["volumes"]
-        )
-
-    wait_for(is_called, timeout=10, what="the API server calls the webhook")
-
-
-def agent(name: str, store: str | None, **metadata: Any) -> Pod:
-    labels = {} if store is None else {LABEL: store}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "labels": labels, **metadata},
-        "spec": {
-            "initContainers": [{"name": "migrate", "image": "none"}],
-            "containers": [{"name": "agent", "image": "none"}],
-        },
-    }
 
 
 def assert_injected(pod: Pod, store: str) -> None:
@@ -131,7 +84,7 @@ def test_a_dry_run_shows_what_would_be_injected(pods: Pods) -> None:
     assert pods.all() == []
 
 
-def test_several_stores_are_mounted_side_by_side(pods: Pods) -> None:
+def test_stores_that_do_not_exist_yet_are_mounted_side_by_side(pods: Pods) -> None:
     pod, _ = pods.create(agent("agent", "", annotations={LABEL: "support,shared"}))
 
     (container,) = pod["spec"]["containers"]
@@ -147,10 +100,120 @@ def test_a_wrong_name_is_a_warning_that_kubectl_shows(pods: Pods) -> None:
     assert "'My_Store' is no name of a CheckpointStore" in warnings
 
 
-def test_a_pod_is_created_although_the_webhook_is_down(webhook: Webhook, pods: Pods) -> None:
+def test_a_store_says_where_its_binding_is_and_for_which_containers(pods: Pods) -> None:
+    manifest = agent("agent", "support")
+    pods.apply_stores(support={"bindingSecretName": "database", "pods": {"containers": ["agent"]}})
+
+    pod = pods.wait_until(manifest, lambda pod: secrets_of(pod) == {"database"}, "the store's own Secret")
+
+    assert bindings_of(pod, "agent") == {"/bindings/support"}
+    assert bindings_of(pod, "migrate") == set()
+
+
+def test_a_pod_may_be_created_before_its_store(pods: Pods) -> None:
+    pod, _ = pods.create(agent("early", "support"))
+    pods.apply_stores(support={})
+
+    assert_injected(pod, "support")
+
+
+def test_two_stores_are_mounted_in_the_containers_that_each_is_for(pods: Pods) -> None:
+    pods.apply_stores(
+        support={"pods": {"containers": ["agent"]}}, shared={"pods": {"containers": ["agent", "migrate"]}}
+    )
+    manifest = agent("agent", "", annotations={LABEL: "support,shared"})
+
+    pod = pods.wait_until(
+        manifest, lambda pod: bindings_of(pod, "migrate") == {"/bindings/shared"}, "the containers are known"
+    )
+
+    assert stores_of(pod) == ["support", "shared"]
+    assert bindings_of(pod, "agent") == {"/bindings/support", "/bindings/shared"}
+    assert default_of(pod) == "support"
+
+
+def test_pods_are_selected_where_the_namespace_has_opted_in_and_nowhere_else(pods: Pods) -> None:
+    pods.apply_stores(
+        support={"pods": {"selector": {"matchLabels": {"app": "agent"}}}},
+        another={"pods": {"selector": {"matchExpressions": [{"key": "app", "operator": "In", "values": ["agent"]}]}}},
+        unrelated={"pods": {"selector": {"matchLabels": {"app": "web"}}}},
+    )
+    # The webhook knows all of them when it knows the containers of the one that came last.
+    pods.apply_stores(last={"pods": {"containers": ["agent"]}})
+    pods.wait_until(agent("agent", "last"), lambda pod: not bindings_of(pod, "migrate"), "the stores are known")
+    assert stores_of(pods.admitted(agent("agent", None))) == []
+
+    pods.enable()
+    pod = pods.wait_until(agent("agent", None), lambda pod: stores_of(pod) != [], "the namespace has opted in")
+
+    assert stores_of(pod) == ["another", "support"]
+    assert default_of(pod) == "another"
+
+
+def test_a_labelled_pod_that_is_selected_too_gets_each_store_once_its_own_first(pods: Pods) -> None:
+    pods.apply_stores(support={"pods": {"selector": {}}}, another={"pods": {"selector": {}}})
+    pods.enable()
+
+    manifest = agent("agent", "support")
+    pod = pods.wait_until(manifest, lambda pod: len(stores_of(pod)) == 2, "the namespace has opted in")
+
+    assert stores_of(pod) == ["support", "another"]
+    assert default_of(pod) == "support"
+    names = [volume["name"] for volume in pod["spec"]["volumes"]]
+    assert sorted(names) == sorted(set(names))
+    assert bindings_of(pod, "agent") == {"/bindings/support", "/bindings/another"}
+
+
+def test_the_volume_of_a_file_store_is_mounted_to_be_written(pods: Pods) -> None:
+    pods.apply_stores(support={"backend": {"file": {"size": "1Gi"}}})
+
+    pod = pods.wait_until(agent("agent", "support"), lambda pod: len(bindings_of(pod, "agent")) == 2, "its volume")
+
+    (volume,) = [each for each in pod["spec"]["volumes"] if "persistentVolumeClaim" in each]
+    assert volume["persistentVolumeClaim"]["claimName"] == "support-checkpoints"
+    (mount,) = [each for each in pod["spec"]["containers"][0]["volumeMounts"] if each["name"] == volume["name"]]
+    assert (mount["mountPath"], mount.get("readOnly", False)) == ("/var/lib/locus/support", False)
+
+
+def has_secret(name: str, pod: Pod) -> bool:
+    return secrets_of(pod) == {name}
+
+
+def test_what_changes_about_a_store_is_known_within_seconds_and_forgotten_with_it(pods: Pods) -> None:
+    manifest, seconds = agent("agent", "support"), []
+    for secret in ("one", "two"):
+        pods.apply_stores(support={"bindingSecretName": secret})
+        started = time.monotonic()
+        pods.wait_until(manifest, functools.partial(has_secret, secret), f"Secret {secret} is known")
+        seconds.append(time.monotonic() - started)
+    pods.control_plane.kubectl("delete", "cps", "support", f"--namespace={pods.namespace}")
+    pods.wait_until(manifest, lambda pod: secrets_of(pod) == {"support-binding"}, "the store is forgotten")
+
+    print(f"seconds until a change was known: {seconds}")
+
+
+def test_its_account_may_list_and_watch_stores_and_nothing_else(control_plane: ControlPlane, pods: Pods) -> None:
+    def may(*what: str) -> bool:
+        as_account = f"--as=system:serviceaccount:{NAMESPACE}:{WEBHOOK_ACCOUNT}"
+        command = control_plane.kubectl_command("auth", "can-i", *what, as_account, "--all-namespaces")
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() == "yes"
+
+    assert may("list", "checkpointstores.memory.locus.dev")
+    assert may("watch", "checkpointstores.memory.locus.dev")
+    for verb, what in (("get", "secrets"), ("list", "secrets"), ("list", "pods"), ("create", "events")):
+        assert not may(verb, what), f"{verb} {what}"
+    assert not may("patch", "checkpointstores.memory.locus.dev")
+
+
+def test_pods_are_created_while_the_webhook_is_down_and_it_knows_the_stores_when_it_is_back(
+    webhook: Webhook, pods: Pods
+) -> None:
     webhook.stop()
     try:
         pod, _ = pods.create(agent("agent", "support"))
-        assert "memory.locus.dev/injected" not in pod["metadata"].get("annotations", {})
+        pods.apply_stores(support={"bindingSecretName": "database"})
     finally:
         webhook.start()
+
+    assert stores_of(pod) == []
+    assert secrets_of(pods.admitted(agent("later", "support"))) == {"database"}

@@ -9,15 +9,17 @@ import kopf
 
 from locus_operator import logs
 from locus_operator.connections import Connections
-from locus_operator.controller import classes, stores
+from locus_operator.controller import classes, pods, stores
 from locus_operator.controller.class_reconciler import ClassReconciler
 from locus_operator.controller.index import StoreIndex
+from locus_operator.controller.pods import UninjectedPods
 from locus_operator.controller.posting import EventPoster
 from locus_operator.controller.reconciler import Reconciler
 from locus_operator.controller.startup import kopf_settings
 from locus_operator.controller.sweep import Sweep
 from locus_operator.engine import Progress
 from locus_operator.kube import Kubernetes
+from locus_operator.kube_pods import KubernetesPods
 from locus_operator.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -51,12 +53,14 @@ async def _run(settings: Settings, progress: Progress | None) -> None:
         kopf.on.login(registry=registry)(kopf.login_via_client)
         stores.register(registry, reconciler, index)
         classes.register(registry, class_reconciler)
+        uninjected = UninjectedPods(KubernetesPods(kubernetes.client, settings.watch_namespaces))
+        pods.register(registry, uninjected)
         sweep = Sweep(
             index,
             reconciler.sweep,
             interval=settings.drift_interval_seconds,
             workers=settings.drift_workers,
-            afterwards=(connections.close_idle, class_reconciler.sweep),
+            afterwards=(connections.close_idle, class_reconciler.sweep, uninjected.report_uninjected),
         )
         _log.info("controller is starting for %s", ", ".join(settings.watch_namespaces) or "all namespaces")
         sweeping = asyncio.create_task(sweep.run(), name="drift sweep")

@@ -8,11 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import kopf
+from kubernetes.aio.client import CoreV1Event, V1ObjectMeta
 
 from locus_operator.constants import LABEL_STORE, EventReason
+from locus_operator.controller.events import MAX_MESSAGE, Event
+from locus_operator.controller.posting import COMPONENT, event_body
 from locus_operator.injection.known_stores import StoresByName
 from locus_operator.injection.opt_in import read_opt_in
 from locus_operator.injection.pod import Injection, Object, inject
@@ -129,7 +133,7 @@ class UninjectedPods:
         parts = [*injection.left_out]
         if injection.added:
             parts.append(f"not mounted: store {', '.join(injection.added)}. {_ADVICE}")
-        await self._pods.warn(pod, EventReason.NOT_INJECTED, "; ".join(parts))
+        await self._pods.post_once(metadata["namespace"], _event(pod, "; ".join(parts)))
         self._told.add(metadata["uid"])
         place = {"namespace": metadata["namespace"], "pod": metadata["name"]}
         _log.warning("pod was not injected", extra=place | {"stores": list(injection.added)})
@@ -148,6 +152,16 @@ def register(registry: kopf.OperatorRegistry, uninjected: UninjectedPods) -> Non
             await uninjected.look(event["object"])
 
     kopf.on.event("v1", "pods", registry=registry, labels={LABEL_STORE: kopf.PRESENT}, id="uninjected")(look)
+
+
+def _event(pod: Object, message: str) -> CoreV1Event:
+    """The Event about a pod; its name is made of the pod's UID, so that a restarted controller writes no second one."""
+    short = message.encode()[:MAX_MESSAGE].decode(errors="ignore")
+    about = {"apiVersion": "v1", "kind": "Pod", **pod}  # the items of a list do not say what they are
+    event = event_body(about, Event("Warning", EventReason.NOT_INJECTED, short), datetime.now(UTC))
+    metadata = pod["metadata"]
+    event.metadata = V1ObjectMeta(namespace=metadata["namespace"], name=f"{COMPONENT}-uninjected-{metadata['uid']}")
+    return event
 
 
 def _lacks(injection: Injection) -> bool:
