@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.control_plane import REPOSITORY, ControlPlane
+from tests.e2e.operator_process import Controller, Webhook, install
 from tests.e2e.test_node.images import ImageRoot
 from tests.e2e.test_node.launcher import NodeProcess
 from tests.servers.report import ServerReport
@@ -43,3 +44,30 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
     control_plane.wait_for_service_account("default", name)
     yield name
     control_plane.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+
+
+@pytest.fixture(scope="module")
+def agents_namespace(control_plane: ControlPlane) -> Iterator[str]:
+    """A namespace for all conversations of a module."""
+    name = f"test-{secrets.token_hex(4)}"
+    control_plane.kubectl("create", "namespace", name)
+    control_plane.wait_for_service_account("default", name)
+    yield name
+    control_plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def operator(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
+    """Controller and webhook, registered with the API server."""
+    logs = tmp_path_factory.mktemp("operator")
+    controller = Controller(install(control_plane), logs / "controller.log")
+    webhook = Webhook(control_plane, logs / "webhook.log")
+    try:
+        webhook.start()
+        webhook.register()
+        controller.start()
+        yield controller
+    finally:
+        controller.stop()
+        control_plane.kubectl("delete", "mutatingwebhookconfiguration", "locus-operator", "--ignore-not-found")
+        webhook.stop()

@@ -22,39 +22,15 @@ from locus_memory.binding import DirectoryBinding
 from locus_memory.connection import PostgreSQLConnection, RedisConnection, parse_document
 from locus_memory.opening import open_checkpointer
 from tests.e2e.control_plane import ControlPlane
-from tests.e2e.operator_process import Controller, Webhook, install
+from tests.e2e.conversations import ASKED, THREAD, TOLD, Day, play_both_days
+from tests.e2e.operator_process import Controller
 from tests.e2e.test_node.launcher import NodeProcess
 from tests.servers.postgresql import PostgreSQLServer
 from tests.servers.redis import RedisServer
 from tests.servers.report import ServerReport
 
 Object = dict[str, Any]
-THREAD = "user-c42"
 ADMIN = "locus_admin"
-TOLD = "I'm planning a trip to Tokyo."
-ASKED = "What were we discussing?"
-
-
-@dataclass(frozen=True)
-class Day:
-    """One day of a conversation: the pod that answered, and what it printed."""
-
-    pod: Object
-    log: str
-
-    @property
-    def pod_name(self) -> str:
-        return str(self.pod["metadata"]["name"])
-
-    @property
-    def container(self) -> Object:
-        container: Object = self.pod["spec"]["containers"][0]
-        return container
-
-    @property
-    def answer(self) -> str:
-        (line,) = [each for each in self.log.splitlines() if each.startswith("agent: ")]
-        return line.removeprefix("agent: ")
 
 
 @dataclass(frozen=True)
@@ -80,32 +56,6 @@ def agents_postgresql(
     with PostgreSQLServer(log=log, settings={"log_connections": "on"}) as server:
         server_report.started("agents_postgresql", server.product, server.version)
         yield server
-
-
-@pytest.fixture(scope="module")
-def agents_namespace(control_plane: ControlPlane) -> Iterator[str]:
-    name = f"test-{secrets.token_hex(4)}"
-    control_plane.kubectl("create", "namespace", name)
-    control_plane.wait_for_service_account("default", name)
-    yield name
-    control_plane.kubectl("delete", "namespace", name, "--wait=false")
-
-
-@pytest.fixture(scope="module")
-def operator(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
-    """Controller and webhook, registered with the API server."""
-    logs = tmp_path_factory.mktemp("operator")
-    controller = Controller(install(control_plane), logs / "controller.log")
-    webhook = Webhook(control_plane, logs / "webhook.log")
-    try:
-        webhook.start()
-        webhook.register()
-        controller.start()
-        yield controller
-    finally:
-        controller.stop()
-        control_plane.kubectl("delete", "mutatingwebhookconfiguration", "locus-operator", "--ignore-not-found")
-        webhook.stop()
 
 
 @pytest.fixture(scope="module")
@@ -146,9 +96,7 @@ def deployed(
 def conversation(request: pytest.FixtureRequest, control_plane: ControlPlane, deployed: str) -> Conversation:
     """Both days, played once for all tests of a backend."""
     agent, store = f"agent-{request.param}", f"conversations-{request.param}"
-    first = play_day(control_plane, deployed, agent)
-    control_plane.kubectl("set", "env", f"deployment/{agent}", f"--namespace={deployed}", f"MESSAGE={ASKED}")
-    second = play_day(control_plane, deployed, agent)
+    first, second = play_both_days(control_plane, deployed, agent)
     secret = control_plane.get("secret", f"{store}-binding", deployed)
     return Conversation(
         store=control_plane.get("cps", store, deployed),
@@ -160,15 +108,6 @@ def conversation(request: pytest.FixtureRequest, control_plane: ControlPlane, de
 
 def example(name: str) -> list[Object]:
     return list(yaml.safe_load_all((EXAMPLES / name).read_text()))
-
-
-def play_day(control_plane: ControlPlane, namespace: str, agent: str) -> Day:
-    """Wait until the deployment's new pod has answered."""
-    here = f"--namespace={namespace}"
-    control_plane.kubectl("rollout", "status", f"deployment/{agent}", here, "--timeout=60s")
-    pods = json.loads(control_plane.kubectl("get", "pods", here, f"--selector=app={agent}", "--output=json"))["items"]
-    pod = max(pods, key=lambda each: str(each["metadata"]["creationTimestamp"]))
-    return Day(pod, control_plane.kubectl("logs", pod["metadata"]["name"], here))
 
 
 class TestConversation:
