@@ -15,7 +15,7 @@ from redis import exceptions
 
 from locus_memory.backends.redis_keys import KeyLayout, KeySpaces
 from locus_memory.backends.redis_retention import RetentionPolicy
-from locus_memory.connection import HostAddress, RedisConnection
+from locus_memory.connection import HostAddress, LongTermMemory, RedisConnection
 from locus_operator.api.backends import RedisBackend, RedisMode
 from locus_operator.api.duration import Duration
 from locus_operator.api.store import DeletionPolicy
@@ -46,6 +46,8 @@ class RedisProvisioner(Provisioner[RedisBackend, Observed]):
         self._spaces = KeySpaces(self._layout.prefix, clustered=backend.mode is RedisMode.CLUSTER).all
         self._names = RoleNames.of(owner.namespace, owner.name).logins
         self._target = Target(self._layout, self._names, owner, request.password, backend.database)
+        memory = request.spec.long_term_memory
+        self._memory = memory if memory is not None and memory.enabled else None
         self._access = _access(request)
         self._servers = Servers(self._access, request.connections)
         self._stack = AsyncExitStack()
@@ -126,6 +128,9 @@ class RedisProvisioner(Provisioner[RedisBackend, Observed]):
             refresh_ttl_on_read=self.request.backend.ttl.refresh_on_read,
             tls=access.tls,
             ca=access.ca,
+            long_term_memory=LongTermMemory(embedding_dimension=self._memory.embedding_dimension)
+            if self._memory
+            else None,
         )
 
     def claims(self) -> dict[str, Any]:
@@ -134,7 +139,12 @@ class RedisProvisioner(Provisioner[RedisBackend, Observed]):
             "database": str(self.request.backend.database),
             "keyPrefix": self._layout.prefix,
             "logins": self._names,
+            "long_term_memory": self._memory_keys() if self._memory else None,
         }
+
+    def _memory_keys(self) -> str:
+        bucket = "t:{*}:" if len(self._spaces) > 1 else ""
+        return f"{self._layout.prefix}{bucket}i:s:*"
 
     def report(self) -> Report:
         """Say how long threads live, and where agents may be rejected one day."""

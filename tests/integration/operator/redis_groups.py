@@ -36,4 +36,4 @@ def flags(member: Member, user: str) -> list[str]:
     """What a user is on this very server, `on` or `off` among it."""
     with member.client() as client:
         found = client.acl_getuser(user) or {}
-    return [str(flag) for flag in cast(list[str], found["flags"])]
+    return [str(flag) for flag in cast("list[str]", found["flags"])]
