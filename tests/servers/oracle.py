@@ -85,6 +85,7 @@ class EmulatedOracle:
         self.database.server.create_role(name, password, "LOGIN")
         schema = sql.Identifier(name.upper())
         self.database.execute(sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(schema, sql.Identifier(name)))
+        self.database.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO PUBLIC").format(schema))
         self._enter(name, ("CREATE SESSION", "CREATE TABLE", "CREATE SEQUENCE"))
         return name, password
 
@@ -114,7 +115,6 @@ class EmulatedOracle:
     def grant(self, owner: str, table_name: str, login: str) -> None:
         """Grant a login what `ddl` says that it needs on a store of another owner."""
         to = sql.Identifier(login)
-        self.database.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(owner.upper()), to))
         for item in ddl(table_name, owner):
             # What Oracle calls SELECT on a sequence is USAGE here.
             privileges = ("USAGE",) if item.kind == "sequence" else item.privileges
@@ -132,6 +132,23 @@ class EmulatedOracle:
     def unlock(self, login: str) -> None:
         """Undo `lock`."""
         self.database.execute(sql.SQL("ALTER ROLE {} LOGIN").format(sql.Identifier(login)))
+
+    def expire(self, login: str) -> None:
+        """Let a password expire."""
+        self._set("USER$", "expired = true", "username", login.upper())
+
+    def make_oracles_own(self, user: str) -> None:
+        """Make a user one that came with the database."""
+        self._set("USER$", "maintained = true", "username", user.upper())
+
+    def remember_passwords(self, count: int) -> None:
+        """Have the profile refuse the last passwords of a user; 0 to forget them."""
+        self._set("PROPS$", f"value = '{count}'", "name", "PASSWORD_REUSE_MAX")
+
+    def _set(self, table: str, assignment: str, column: str, key: str) -> None:
+        update = sql.SQL('UPDATE "SYS".{} SET {} WHERE {} = {}')
+        names = sql.Identifier(table), sql.SQL(assignment), sql.Identifier(column), sql.Literal(key)
+        self.database.execute(update.format(*names))
 
     @contextmanager
     def store(self) -> Iterator[OracleStore]:

@@ -74,6 +74,8 @@ def is_own(observed: Observed, target: Target, user: User) -> bool:
     That is one which a run left that ended before it could claim; or one whose claim was dropped, beside a user of the
     store that still has its own.
     """
+    if user.builtin:
+        return False
     claim = Owner.from_claim(user.claim)
     if claim is not None:
         return (claim.cluster, claim.uid) == (target.claim.cluster, target.claim.uid)
@@ -191,6 +193,9 @@ def _login(observed: Observed, target: Target) -> Iterator[Action]:
     elif user.expires or observed.login == "wrong password":
         reason = "it expires" if user.expires else "differs from the binding's"
         yield actions.enable_login(name, reason, keeps_password=False)
+    elif not is_own(observed, target, user):
+        # Somebody else chose its password, and it was not tried.
+        yield actions.enable_login(name, "adopted", keeps_password=False)
     elif user.locked:
         yield actions.enable_login(name, f"differs: {user.status}", keeps_password=True)
 

@@ -29,12 +29,25 @@ def oracle_backend(oracle: EmulatedOracle, admin: tuple[str, str], **fields: Any
     return Store({"oracle": backend}, {"admin": {"username": username, "password": password}})
 
 
+def users_of(store: Store) -> dict[str, str]:
+    """Owner and logins as the data dictionary shows them, to fill into statements."""
+    owner = store.backend["oracle"].get("owner", store.names.base).upper()
+    a, b = (name.upper() for name in store.names.logins)
+    return {"o": owner, "a": a, "b": b}
+
+
 class OracleSession:
     """A session of somebody, to look and to sabotage with."""
 
     def __init__(self, dsn: str, user: str, password: str) -> None:
         self._arguments = {"dsn": dsn, "user": user, "password": password}
         self._connection: Any = None
+
+    @classmethod
+    def of_admin(cls, store: Store) -> OracleSession:
+        """A session of the store's administrator."""
+        admin = store.sources["admin"]
+        return cls(store.backend["oracle"]["dsn"], admin["username"], admin["password"])
 
     @classmethod
     def of_agent(cls, store: Store) -> OracleSession:
