@@ -102,7 +102,7 @@ def _taken(observed: Observed, target: Target, *, adopt: bool) -> Iterator[str]:
         claim = owner_of(policy.tags)
         if claim is not None and not claim.released and not target.owner.owns(claim):
             yield f"IAM policy {policy.name!r} belongs to the store {claim}"
-        elif claim is None and not adopt:
+        elif claim is None and not adopt and not target.owner.owns(claim_of(observed, target)):
             yield f"IAM policy {policy.name!r} exists, and belongs to no store"
 
 

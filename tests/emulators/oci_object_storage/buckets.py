@@ -7,7 +7,7 @@ import re
 import uuid
 from typing import Any
 
-from tests.emulators.oci_object_storage.errors import ServiceError, if_match_failed, if_none_match_failed
+from tests.emulators.oci_object_storage.errors import ServiceError, if_match_failed, if_none_match_failed, no_bucket
 from tests.emulators.oci_object_storage.identity import statements
 from tests.emulators.oci_object_storage.lifecycle import check_policy
 from tests.emulators.oci_object_storage.statements import Principal
@@ -202,7 +202,10 @@ def _upload(call: Call, upload: str, name: str, created: float) -> dict[str, Any
 
 
 def _bucket(storage: Storage, call: Call) -> tuple[dict[str, Any], str]:
-    [(details, etag)] = storage.rows("SELECT details, etag FROM buckets WHERE name = ?", call.bucket)
+    rows = storage.rows("SELECT details, etag FROM buckets WHERE name = ?", call.bucket)
+    if not rows:
+        raise no_bucket(call.bucket, call.namespace)
+    details, etag = rows[0]
     return json.loads(details), etag
 
 

@@ -97,7 +97,10 @@ def statements(storage: Storage) -> list[Statement]:
 
 
 def _policy(storage: Storage, call: Call) -> tuple[dict[str, Any], str]:
-    [(details, etag)] = storage.rows("SELECT details, etag FROM policies WHERE id = ?", call.name)
+    rows = storage.rows("SELECT details, etag FROM policies WHERE id = ?", call.name)
+    if not rows:
+        raise not_found()
+    details, etag = rows[0]
     return json.loads(details), etag
 
 
