@@ -280,8 +280,9 @@ class Threads:
                 continue
             for each in answer["docs"]:
                 if "error" in each:
-                    # A shard that is away is no missing document.
-                    self._require_absence(Refusal.of_item(503, each["error"]))
+                    # A shard that is away is no missing document. An item has no status of its own.
+                    status = 403 if each["error"].get("type") == "security_exception" else 503
+                    self._require_absence(Refusal.of_item(status, each["error"]))
                 found.append(each)
         return found
 

@@ -149,10 +149,12 @@ class Front:
             return web.Response(status=response.status, body=await response.read(), content_type="application/json")
 
     async def create_index(self, request: web.Request) -> web.Response:
-        name, body = request.match_info["index"], await request.read()
+        name = request.match_info["index"]
         response = await self.forward(request)
         if response.status == 200:
-            await self.ask("PUT", f"/{name}{SEARCHABLE}", body or {})
+            # As it came out: a template may have added to the request.
+            made = (await self.ask("GET", f"/{name}/_mapping"))[name]["mappings"]
+            await self.ask("PUT", f"/{name}{SEARCHABLE}", {"mappings": made})
             self.ism.index_created(name)
         return response
 
