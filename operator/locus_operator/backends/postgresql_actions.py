@@ -247,13 +247,23 @@ def disable_login(login: str) -> Statements:
     return Statements("disable", "role", login, "store deleted", statements=(statement,))
 
 
-def drop_role(target: Target, role: str) -> Statements:
+def drop_role(target: Target, role: str, vectors: str | None = None) -> Statements:
     """End a role's sessions and drop it with its privileges.
 
-    Acting as the role itself is what entitles an administrator who is no superuser to do both.
+    Acting as the role itself is what entitles an administrator who is no superuser to do both. What the administrator
+    has granted to it on objects that are not the store's only the administrator can take back.
+
+    Args:
+        target: The store.
+        role: The role.
+        vectors: Schema of pgvector, where the administrator may take back privileges.
     """
+    shared = [compose("REVOKE ALL ON DATABASE {database} FROM {role}", database=target.database, role=role)]
+    if vectors is not None:
+        shared.append(compose("REVOKE ALL ON SCHEMA {schema} FROM {role}", schema=vectors, role=role))
     statements = (
         _alone(),
+        *(shared if role == target.names.app else ()),
         *_assume(target, role),
         compose("SET LOCAL ROLE {role}", role=role),
         compose(

@@ -371,9 +371,11 @@ def _delete(observed: Observed, target: Target) -> Iterator[Statements]:
         yield actions.drop_schema(target)
     elif observed.schema is not None and observed.schema.owner == target.names.owner:
         return  # Somebody else has claimed it since; dropping its owner would take it along.
+    found = observed.vectors
+    vectors = found.schema if found is not None and (found.grantable or observed.admin.superuser) else None
     for name in (target.names.app, target.names.owner):
         if name in observed.roles and is_own_role(observed, target, name):
-            yield actions.drop_role(target, name)
+            yield actions.drop_role(target, name, vectors)
 
 
 def _is_released(comment: str | None) -> bool:
