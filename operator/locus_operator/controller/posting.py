@@ -25,8 +25,9 @@ from locus_operator.kube import Object, ask
 
 COMPONENT: Final = "locus-operator"
 """Who says it, in `kubectl describe`."""
-_DEFAULT_NAMESPACE: Final = "default"
-"""Where Events about objects without namespace are, as the API server wants it."""
+NAMESPACE_OF_CLUSTER_SCOPED: Final = "kube-system"
+"""Where Events about objects without namespace are: API servers refuse any other one but `default`, which old ones
+refuse as well, and where people look who should not read what is told of a class."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class EventPoster:
 
     async def _post(self, about: Object, event: Event) -> None:
         body = event_body(about, event, datetime.now(UTC))
-        namespace = about["metadata"].get("namespace") or _DEFAULT_NAMESPACE
+        namespace = about["metadata"].get("namespace") or NAMESPACE_OF_CLUSTER_SCOPED
         try:
             await ask(f"post an Event in namespace {namespace}", self._core.create_namespaced_event(namespace, body))
         except ProvisioningError as error:
@@ -70,7 +71,7 @@ def event_body(about: Object, event: Event, now: datetime) -> CoreV1Event:
         now: When.
     """
     metadata = about["metadata"]
-    namespace = metadata.get("namespace") or _DEFAULT_NAMESPACE
+    namespace = metadata.get("namespace") or NAMESPACE_OF_CLUSTER_SCOPED
     return CoreV1Event(
         metadata=V1ObjectMeta(namespace=namespace, generate_name=f"{COMPONENT}-"),
         involved_object=V1ObjectReference(

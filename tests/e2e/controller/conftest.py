@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.control_plane import ControlPlane
+from tests.e2e.controller.offer import Offer
 from tests.e2e.controller.samples import Admin
 from tests.e2e.operator_process import Controller, Stores, install
 from tests.servers.postgresql import PostgreSQLServer
@@ -50,6 +51,15 @@ def admin(postgresql_server: PostgreSQLServer) -> Iterator[Admin]:
 def stores(control_plane: ControlPlane, namespace: str, controller: Controller) -> Stores:
     """The stores of the test's own namespace."""
     return Stores(control_plane, namespace)
+
+
+@pytest.fixture
+def offer(control_plane: ControlPlane, controller: Controller, admin: Admin) -> Iterator[Offer]:
+    """A class that the test has yet to apply; it goes with the last of its stores, its Secret stays for them."""
+    offer = Offer(control_plane, f"class-{secrets.token_hex(4)}", admin)
+    offer.create_secret()
+    yield offer
+    offer.delete()
 
 
 @pytest.fixture
