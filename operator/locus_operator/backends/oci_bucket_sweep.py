@@ -85,10 +85,12 @@ async def sweep(document: OCIBucketConnection, retention: Retention, start: str 
 
 async def _expire(threads: Threads, thread_id: str, limits: Limits, swept: Swept) -> None:
     try:
-        swept.deleted += await expire(threads, thread_id, limits)
+        deleted = await expire(threads, thread_id, limits)
     except (BackendUnavailableError, AuthenticationError):
         raise
     except CheckpointError as error:
         # One damaged thread must not keep the others for ever.
         if len(swept.damaged) < _SHOWN:
             swept.damaged.append(str(error))
+    else:
+        swept.deleted += deleted
