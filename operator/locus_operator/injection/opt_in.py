@@ -68,10 +68,13 @@ def read_opt_in(metadata: Mapping[str, Any], known: StoresByName, *, selects: bo
     labels: Mapping[str, str] = metadata.get("labels") or {}
     annotations: Mapping[str, str] = metadata.get("annotations") or {}
     asked, left_out, warnings = _asked(labels.get(LABEL_STORE), annotations.get(ANNOTATION_STORE))
-    selecting = sorted(name for name, store in known.items() if name not in asked and store.selects(labels))
+    secret_names = annotations.get(ANNOTATION_BINDING_SECRET)
+    selecting: list[str] = []
+    if selects or secret_names:  # labelled pods of other namespaces do not pay for selectors
+        selecting = sorted(name for name, store in known.items() if name not in asked and store.selects(labels))
     names = [*asked, *(selecting if selects else ())]
     try:
-        secrets = _secrets(annotations.get(ANNOTATION_BINDING_SECRET), asked or selecting)
+        secrets = _secrets(secret_names, asked or selecting)
     except _UnclearError as error:
         return OptIn((), (*left_out, str(error)), tuple(warnings))
     warnings += [f"{_SECRETS}: the pod asks for no store {name!r}" for name in secrets if name not in asked + selecting]
