@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from locus_memory.server.settings import Limits
+
+_GOODBYE_SECONDS: Final = 0.5
 
 
 def protocol(limits: Limits) -> type[H11Protocol]:
@@ -29,6 +32,12 @@ def protocol(limits: Limits) -> type[H11Protocol]:
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             self._watch_head()
+
+        def shutdown(self) -> None:
+            super().shutdown()
+            if self.transport.is_closing() and not self.transport.get_write_buffer_size():
+                # Clients do not read idle connections: asyncio would wait half a minute for their end of TLS.
+                self.loop.call_later(_GOODBYE_SECONDS, self.transport.abort)
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop_watching()

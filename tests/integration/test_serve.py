@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -251,3 +252,17 @@ def test_tls_is_verified(tmp_path: Path, certificate_authority: CertificateAutho
 def test_an_interrupt_ends_it_in_the_same_way(server: CheckpointServer) -> None:
     server.interrupt()
     assert server.exit_code == 0
+
+
+async def test_idle_clients_do_not_hold_up_the_end_with_tls(tmp_path: Path) -> None:
+    authority = CertificateAuthority()
+    pair = authority.issue_server().write(tmp_path, "server")
+    with CheckpointServer(f"file://{tmp_path}/threads", directory=tmp_path / "server", tls=pair) as server:
+        ca = authority.certificate.decode()
+        async with HTTPCheckpointer(server.url, ca=ca) as idle:
+            await idle.save({"n": 1}, "t")
+            # Nobody reads an idle connection, so the end of TLS stays unanswered.
+            begun = time.monotonic()
+            server.stop()
+            assert time.monotonic() - begun < 10
+            assert server.exit_code == 0
