@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Final, Self
 
-from locus_memory.connection import MemoryConnection
+from locus_memory.connection import LongTermMemory, MemoryConnection
 from locus_operator.api.backends import MemoryBackend
 from locus_operator.binding import retention_of
-from locus_operator.provisioner import Action, Plan, Provisioner
+from locus_operator.provisioner import Action, Plan, Provisioner, Report
 
 CONNECTION_TYPE: Final = "memory"
 
@@ -42,14 +42,23 @@ class MemoryProvisioner(Provisioner[MemoryBackend, None]):
 
     def connection(self) -> MemoryConnection:
         """Return the binding document."""
-        owner = self.request.owner
+        owner, memory = self.request.owner, self.request.spec.long_term_memory
         return MemoryConnection(
-            store=f"{owner.namespace}/{owner.name}", tables="provisioned", retention=retention_of(self.request.spec)
+            store=f"{owner.namespace}/{owner.name}",
+            tables="provisioned",
+            retention=retention_of(self.request.spec),
+            long_term_memory=(
+                LongTermMemory(embedding_dimension=memory.embedding_dimension) if memory and memory.enabled else None
+            ),
         )
 
     def claims(self) -> dict[str, Any]:
         """Return nothing."""
         return {}
+
+    def report(self) -> Report:
+        """Say how long it lasts."""
+        return Report(note="checkpoints are in the memory of each agent process, and end with it")
 
 
 PROVISIONER: Final = MemoryProvisioner
