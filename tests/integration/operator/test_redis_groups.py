@@ -246,13 +246,19 @@ async def test_a_failover_before_data_is_deleted_makes_the_deletion_begin_anew(
     last_user = 2 * len(fragile.members()) - 1
 
     def fail_over(at: int, action: Action) -> None:
-        if at == last_user:
+        if at != last_user:
+            return
+        if isinstance(fragile, RedisSentinels):
+            # The old primary takes writes until it is told, and loses them then.
+            fragile.promote(primary_of(fragile), coordinated=False)
+        else:
             fragile.promote(primary_of(fragile))
 
     with pytest.raises(UnavailableError):
         await engine.release(group_store.request(), progress=fail_over)
     assert fragile.expiries(layout(group_store).claim)
     await again(lambda: group_store.release("Delete"))
+    fragile.settle()  # The old primary has become a replica.
     assert not fragile.expiries(layout(group_store).prefix)
 
 
