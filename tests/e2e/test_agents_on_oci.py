@@ -1,0 +1,136 @@
+"""A conversation of two days in a bucket: the documentation's YAML and statements, with the address of the emulator."""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import oci  # type: ignore[import-untyped]
+import pytest
+import yaml
+from locus.core.messages import Role
+
+from hack.demo.stage import AGENT_IMAGE, EXAMPLES, agent_image
+from locus_memory.binding import DirectoryBinding
+from locus_memory.opening import open_checkpointer
+from tests.e2e.control_plane import REPOSITORY, ControlPlane
+from tests.e2e.conversations import ASKED, THREAD, TOLD, Day, play_both_days
+from tests.e2e.operator_process import Controller, Stores
+from tests.e2e.test_node.launcher import NodeProcess
+from tests.integration.operator.oci_stores import add_policy, agents_key, api_key_secret, reset
+from tests.servers.oci import COMPARTMENT, NAMESPACE, ApiKey, ObjectStorageServer
+
+PAGE = REPOSITORY / "docs" / "provision" / "oci-bucket.md"
+DOCUMENTED = "ocid1.compartment.oc1..aaaaexample"
+Object = dict[str, Any]
+
+
+def blocks(language: str) -> list[str]:
+    """The blocks of a language in the documentation, about the emulator's compartment."""
+    text = PAGE.read_text().replace(DOCUMENTED, COMPARTMENT)
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def agents(oci_server: ObjectStorageServer) -> Iterator[ApiKey]:
+    """A user that may do nothing, on an emulator where the operator may do what is documented."""
+    reset(oci_server)
+    yield agents_key(oci_server)
+    reset(oci_server)
+
+
+@pytest.fixture(scope="module")
+def stores(
+    control_plane: ControlPlane,
+    test_node: NodeProcess,
+    operator: Controller,
+    agents_namespace: str,
+    oci_server: ObjectStorageServer,
+    agents: ApiKey,
+) -> Iterator[Stores]:
+    """The store of the documentation, ready."""
+    test_node.add_images({AGENT_IMAGE: agent_image()})
+    key = oci_server.create_key("ocid1.user.oc1..operator", {})
+    oci_server.admin("PUT", "principals", {"name": key.user, "subjects": ["group locus-operators"]})
+    add_policy(oci_server, blocks("text")[0].splitlines())
+    here = Stores(control_plane, agents_namespace)
+    here.create_secret("oci-operator", **api_key_secret(key))
+    here.create_secret("oci-agents", **api_key_secret(agents))
+    store: Object = yaml.safe_load(blocks("yaml")[1])
+    store["metadata"]["namespace"] = agents_namespace
+    endpoint = oci_server.endpoint
+    store["spec"]["backend"]["ociBucket"] |= {"endpoint": endpoint, "identityEndpoint": endpoint}
+    control_plane.apply(store)
+    here.wait("conversations")
+    yield here
+    # While the operator is there to clean up.
+    here.kubectl("delete", "cps", "--all", "--timeout=30s")
+
+
+@pytest.fixture(scope="module")
+def days(control_plane: ControlPlane, stores: Stores) -> tuple[Day, Day]:
+    deployment: Object = next(yaml.safe_load_all((EXAMPLES / "03-agents.yaml").read_text()))
+    text = json.dumps(deployment).replace("conversations-postgresql", "conversations")
+    deployment = json.loads(text.replace("agent-postgresql", "agent-oci"))
+    deployment["metadata"]["namespace"] = stores.namespace
+    control_plane.apply(deployment)
+    return play_both_days(control_plane, stores.namespace, "agent-oci")
+
+
+def test_another_pod_answers_from_what_the_first_was_told(days: tuple[Day, Day]) -> None:
+    first, second = days
+    assert first.answer.startswith("Tokyo!")
+    assert second.pod_name != first.pod_name
+    assert "Tokyo" not in json.dumps(second.pod["spec"])
+    assert second.answer == f'Your trip to Tokyo. You told me: "{TOLD}"'
+
+
+def test_both_days_are_in_the_bucket(stores: Stores, days: tuple[Day, Day], tmp_path: Path) -> None:
+    for name, value in stores.binding("conversations").items():
+        (tmp_path / name).write_text(value)
+
+    async def read() -> Any:
+        async with open_checkpointer(DirectoryBinding(tmp_path)) as checkpointer:
+            return await checkpointer.load(THREAD)
+
+    state = asyncio.run(read())
+    assert [each.content for each in state.messages if each.role is Role.USER] == [TOLD, ASKED]
+
+
+def test_the_agents_key_reaches_their_own_objects_only(
+    stores: Stores, days: tuple[Day, Day], oci_server: ObjectStorageServer, agents: ApiKey, operator: Controller
+) -> None:
+    status = stores.get("conversations")["status"]
+    assert (status["backend"], "logins" in status["claims"]) == ("ociBucket", False)
+    oci_server.create_bucket("somebody-elses")
+    client, own = oci_server.client(agents), status["claims"]["bucket"]
+    assert client.list_objects(NAMESPACE, own).data.objects
+    attempts: tuple[Callable[[], Any], ...] = (
+        lambda: client.list_objects(NAMESPACE, "somebody-elses"),
+        lambda: client.get_bucket(NAMESPACE, own),
+        lambda: client.delete_bucket(NAMESPACE, own),
+        lambda: client.list_buckets(NAMESPACE, COMPARTMENT),
+    )
+    for attempt in attempts:
+        with pytest.raises(oci.exceptions.ServiceError, match="404"):
+            attempt()
+    assert "PRIVATE KEY" not in operator.log.read_text()
+    assert agents.private_key not in json.dumps(stores.get("conversations"))
+
+
+def test_conditions_and_events_say_what_was_done(stores: Stores) -> None:
+    conditions = stores.conditions("conversations")
+    assert "a lifecycle rule deletes checkpoints 90 days after" in conditions["RetentionEnforced"]["message"]
+    assert "the sweep keeps the newest 200 checkpoints" in conditions["RetentionEnforced"]["message"]
+    assert "the API key of Secret 'oci-agents'" in conditions["CredentialsReady"]["message"]
+    event = stores.wait_for_event("conversations", "Provisioned")
+    assert "create bucket locus_" in event
+    assert "create IAM policy locus_" in event
+
+
+def test_the_documented_class_is_valid(control_plane: ControlPlane, stores: Stores) -> None:
+    store_class: Object = yaml.safe_load(blocks("yaml")[0])
+    control_plane.apply(store_class)
+    control_plane.kubectl("delete", "cpsclass", store_class["metadata"]["name"])
