@@ -3,6 +3,7 @@
 `LOCUS_TEST_ORACLE_DSN` names a real one: `user/password@host:port/service`, or a connect string or alias alone with
 `LOCUS_TEST_ORACLE_USER`, `LOCUS_TEST_ORACLE_PASSWORD`, `LOCUS_TEST_ORACLE_WALLET_LOCATION` and
 `LOCUS_TEST_ORACLE_WALLET_PASSWORD`. Its login needs CREATE SESSION, CREATE TABLE, CREATE SEQUENCE and quota.
+`LOCUS_TEST_ORACLE_ADMIN`, `user/password`, is who provisions there in the operator's tests.
 """
 
 from __future__ import annotations
@@ -205,6 +206,28 @@ class RealOracle:
                 if item.kind != "index":
                     purge = " CASCADE CONSTRAINTS PURGE" if item.kind == "table" else ""
                     _drop(cursor, f'DROP {item.kind.upper()} "{item.name}"{purge}')
+
+    @property
+    def dsn(self) -> str:
+        """Connect string, without login."""
+        return self._store.dsn
+
+    @property
+    def admin(self) -> tuple[str, str] | None:
+        """Name and password of an administrator, if the environment names one."""
+        user, _, password = os.environ.get("LOCUS_TEST_ORACLE_ADMIN", "").partition("/")
+        return (user, password) if user else None
+
+    def drop_users(self) -> None:
+        """Drop all users of the stores that tests have left."""
+        assert self.admin is not None
+        user, password = self.admin
+        with oracledb.connect(dsn=self.dsn, user=user, password=password) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT u.username FROM dba_users u WHERE REGEXP_LIKE(u.username, '^LOCUS_AGENTS_S[0-9A-F]{8}')"
+            )
+            for (name,) in cursor.fetchall():
+                cursor.execute(f'DROP USER "{name}" CASCADE')
 
     @property
     def version(self) -> str:

@@ -30,7 +30,7 @@ QUERIES_OF_USERS: Final = {
     "claims": """SELECT v.owner, v.text_vc FROM dba_views v
         WHERE v.view_name = 'LOCUS_CLAIM' AND v.owner IN (:owner, :login_a, :login_b)""",
     "quotas": """SELECT q.username, q.tablespace_name, q.max_bytes FROM dba_ts_quotas q
-        WHERE q.username IN (:owner, :login_a, :login_b)""",
+        WHERE q.dropped = 'NO' AND q.username IN (:owner, :login_a, :login_b)""",
     "objects": """SELECT o.owner, o.object_name, o.object_type FROM dba_objects o
         WHERE o.owner IN (:owner, :login_a, :login_b)""",
     "system": """SELECT p.grantee, p.privilege, p.admin_option FROM dba_sys_privs p

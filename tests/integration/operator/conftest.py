@@ -100,9 +100,16 @@ def emulated_oracle(oracle_database: EmulatedOracle | RealOracle) -> Iterator[Em
 
 
 @pytest.fixture
-def oracle_dba(emulated_oracle: EmulatedOracle) -> Store:
-    """A store on Oracle whose administrator is a DBA."""
-    return oracle_backend(emulated_oracle, emulated_oracle.create_admin())
+def oracle_dba(oracle_database: EmulatedOracle | RealOracle) -> Iterator[Store]:
+    """A store on Oracle whose administrator is a DBA: on the emulator, or who the environment names."""
+    if isinstance(oracle_database, EmulatedOracle):
+        with installed(oracle_database):
+            yield oracle_backend(oracle_database, oracle_database.create_admin())
+    elif oracle_database.admin is None:
+        pytest.skip("LOCUS_TEST_ORACLE_ADMIN names no administrator")
+    else:
+        yield oracle_backend(oracle_database, oracle_database.admin)
+        oracle_database.drop_users()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import oracledb
 from locus_memory.connection import OracleConnection
 from locus_operator.backends.oracle_preflight import PRIVILEGES, RETENTION
 from tests.integration.operator.stores import Store
-from tests.servers.oracle import EmulatedOracle
+from tests.servers.oracle import EmulatedOracle, RealOracle
 
 OPERATOR_PRIVILEGES: Final = (
     *PRIVILEGES,
@@ -22,7 +22,7 @@ OPERATOR_PRIVILEGES: Final = (
 """Of an operator's administrator that is no DBA, with the right to pass CREATE SESSION on."""
 
 
-def oracle_backend(oracle: EmulatedOracle, admin: tuple[str, str], **fields: Any) -> Store:
+def oracle_backend(oracle: EmulatedOracle | RealOracle, admin: tuple[str, str], **fields: Any) -> Store:
     """A store on Oracle that this administrator provisions."""
     backend = {"adminSecretRef": {"name": "admin"}, "dsn": oracle.dsn, **fields}
     username, password = admin
