@@ -163,7 +163,9 @@ class KubernetesVolumeClaims:
             except ApiException as error:
                 if error.status in (403, 422) and (why := _refusal(error)):
                     raise RefusedError(
-                        ConditionReason.BACKEND_REFUSED, f"the API server refuses to {what}: {why}"
+                        ConditionReason.BACKEND_REFUSED,
+                        f"the API server refuses to {what}: {why}",
+                        for_tenants=True,
                     ) from None
                 raise
 

@@ -21,6 +21,7 @@ from tests.e2e.conversations import ASKED, THREAD, TOLD, Day, play_both_days
 from tests.e2e.operator_process import Controller, Stores
 from tests.e2e.test_node.launcher import NodeProcess
 from tests.servers.checkpoint import CheckpointServer
+from tests.servers.processes import wait_for
 from tests.servers.report import ServerReport
 from tests.servers.tls import CertificateAuthority
 
@@ -123,6 +124,32 @@ class TestFiles:
         assert "files need no login" in stores.conditions("notes")["CredentialsReady"]["message"]
         assert "create volume claim notes-checkpoints" in stores.wait_for_event("notes", "Provisioned")
         assert set(stores.binding("notes")) == {"type", "provider", "uri", "connection.json"}
+
+
+class TestClaim:
+    """What becomes of a claim with its store; no pod mounts it."""
+
+    def test_a_lost_claim_is_made_anew_and_told_as_lost_data(self, stores: Stores) -> None:
+        stores.apply("lost", {"backend": {"file": {"size": "1Gi"}}})
+        stores.wait("lost")
+        stores.kubectl("delete", "pvc/lost-checkpoints", "--timeout=30s")
+        stores.kubectl("annotate", "cps/lost", "somebody=looks-again")
+        told = stores.wait_for_event("lost", "DriftCorrected")
+        assert "it was deleted, and the checkpoints went with its volume: a new one is empty" in told
+        assert "lost-checkpoints" in stores.kubectl("get", "pvc", "--output=name")
+
+    @pytest.mark.parametrize(("policy", "stays"), [("Retain", True), ("Delete", False)])
+    def test_the_claim_goes_with_its_store_as_the_policy_says(self, stores: Stores, policy: str, stays: bool) -> None:
+        name = f"goes-{policy.lower()}"
+        stores.apply(name, {"backend": {"file": {"size": "1Gi"}}, "deletionPolicy": policy})
+        stores.wait(name)
+        stores.kubectl("delete", f"cps/{name}", "--timeout=30s")
+        stores.wait_for_event(name, "Released")
+
+        def is_there() -> bool:
+            return f"{name}-checkpoints" in stores.kubectl("get", "pvc", "--output=name")
+
+        wait_for(lambda: is_there() is stays, timeout=20, what=f"the claim of a store with {policy}")
 
 
 class TestService:

@@ -1,4 +1,7 @@
-"""What to do about the PersistentVolumeClaim of a `file` store: pure functions from what was observed to a plan."""
+"""What to do about the PersistentVolumeClaim of a `file` store: pure functions from what was observed to a plan.
+
+All refusals are about the store's own namespace, so its owner may read them whoever's class it is.
+"""
 
 from __future__ import annotations
 
@@ -151,6 +154,7 @@ def _creation(target: Target) -> Action:
             ConditionReason.VOLUME_CLAIM_NOT_FOUND,
             f"there is no PersistentVolumeClaim {target.name!r} in the namespace {target.owner.namespace} "
             "(spec.backend.file.existingClaim): create it, or create a store with size, which makes one",
+            for_tenants=True,
         )
     reason = "missing"
     if target.known:
@@ -179,6 +183,7 @@ def _conflict(what: str, target: Target) -> RefusedError:
         ConditionReason.CONFLICT,
         f"{what} ({target.field}). Nothing was changed. Choose another name; or annotate the store with "
         f'{ANNOTATION_ADOPT}="true" to take over what no living store owns',
+        for_tenants=True,
     )
 
 
@@ -198,12 +203,14 @@ def _check_usable(claim: VolumeClaim, pods: tuple[MountingPod, ...]) -> None:
             ConditionReason.BACKEND_REFUSED,
             f"{where} is being deleted, which nothing can stop: {until}, and its checkpoints with it. Save them first "
             "(locus-memory export, in one of these pods); afterwards a new and empty claim is made",
+            for_tenants=True,
         )
     if claim.phase is Phase.LOST:
         raise RefusedError(
             ConditionReason.BACKEND_REFUSED,
             f"{where} has lost its PersistentVolume, and its checkpoints with it: bring the volume back, or delete the "
             "claim to begin with an empty one",
+            for_tenants=True,
         )
 
 
@@ -220,6 +227,7 @@ def _corrections(claim: VolumeClaim, storage_class: StorageClass | None, target:
             ConditionReason.INVALID_SPEC,
             f"spec.backend.file.size: {target.new.size} is less than the {claim.size} of the PersistentVolumeClaim "
             f"{claim.name!r}, and volumes do not shrink: write {claim.size}",
+            for_tenants=True,
         )
     # The API server changes the size of bound claims only.
     if wanted > there and claim.phase is Phase.BOUND:
@@ -240,6 +248,7 @@ def _check_growth(claim: VolumeClaim, storage_class: StorageClass | None, size: 
         ConditionReason.BACKEND_REFUSED,
         f"PersistentVolumeClaim {claim.name!r} cannot grow from {claim.size} to {size}: {why}. Write size: "
         f"{claim.size}, or have the class changed, or move the threads to a larger store (locus-memory migrate)",
+        for_tenants=True,
     )
 
 

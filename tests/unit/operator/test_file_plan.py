@@ -46,6 +46,7 @@ GROWING_CLASS = StorageClass("fast", grows=True, waits=False)
 def refusal(observed: Observed, target: Target = TARGET) -> RefusedError:
     with pytest.raises(RefusedError) as caught:
         plan(observed, target)
+    assert caught.value.for_tenants, "it is about their own namespace"
     return caught.value
 
 
