@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 from urllib.parse import quote
 
 from pydantic import SecretStr
@@ -30,7 +30,7 @@ from locus_operator.backends.opensearch_plan import (
 )
 from locus_operator.backends.opensearch_report import report_of
 from locus_operator.backends.opensearch_retention import delete_expired
-from locus_operator.binding import retention_of
+from locus_operator.binding import PasswordPolicy, retention_of
 from locus_operator.connections import Opener
 from locus_operator.constants import ConditionReason
 from locus_operator.errors import RefusedError
@@ -47,6 +47,9 @@ _SUFFIX: Final = "-checkpoints"
 
 class OpenSearchProvisioner(Provisioner[OpenSearchBackend, Observed]):
     """Provisions one store on OpenSearch 2 or later, with or without the plugins for security and index management."""
+
+    # What the documented example of password_validation_regex asks for.
+    passwords: ClassVar[PasswordPolicy] = PasswordPolicy(of_each_kind=1)
 
     def __init__(self, request: Request[OpenSearchBackend]) -> None:
         super().__init__(request)

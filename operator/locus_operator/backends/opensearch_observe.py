@@ -172,19 +172,17 @@ class Observer:
             retention: Checkpoints are to be deleted.
         """
         who = await self._get("read who the administrator is", "/_plugins/_security/authinfo")
-        ism = await self._has_ism()
-        found = Observed(security=who is not None, ism=ism)
+        ism, policy = await self._policy()
         lacks = Privileges()
         if who is not None:
             lacks = await self._lacking(who, administrators_needs(ism=ism, delete=delete, retention=retention))
         template = await self._template()
         index, alias_of = await self._look_at_index()
-        policy = await self._policy() if ism else None
         attached = await self._attached() if ism and index else None
         with_security = who is not None and not lacks.other
         users = [(name, await self._entity("internalusers", name)) for name in self._names.logins if with_security]
         return Observed(
-            security=found.security,
+            security=who is not None,
             ism=ism,
             lacking=lacks | self._refused,
             template=template,
@@ -202,17 +200,18 @@ class Observer:
         answer = await self._cluster.ask("GET", path, None, **parameters)
         if not isinstance(answer, Refusal):
             return answer
-        if answer.kind == INDEX_MISSING or answer.status == 404 or is_without_handler(answer):
-            return None
-        if action := _refused_action(answer):
-            more = Privileges(frozenset({action})) if _is_of_cluster(action) else Privileges(index=frozenset({action}))
-            self._refused |= more
-            return None
-        raise self._cluster.error(answer, purpose)
+        self._check(answer, purpose)
+        return None
 
-    async def _has_ism(self) -> bool:
-        answer = await self._cluster.ask("GET", f"{ISM}/policies/{quote(self._names.base)}")
-        return not (isinstance(answer, Refusal) and is_without_handler(answer))
+    def _check(self, refusal: Refusal, purpose: str) -> None:
+        """Write down a privilege that is lacking; raise what is neither that nor an absence."""
+        if refusal.kind == INDEX_MISSING or refusal.status == 404 or is_without_handler(refusal):
+            return
+        action = _refused_action(refusal)
+        if not action:
+            raise self._cluster.error(refusal, purpose)
+        lacks = frozenset({action})
+        self._refused |= Privileges(lacks) if _is_of_cluster(action) else Privileges(index=lacks)
 
     async def _lacking(self, who: Body, needs: Privileges) -> Privileges:
         names = list(who.get("roles") or ())
@@ -257,9 +256,14 @@ class Observer:
         )
         return Index(body["mappings"], flat(body["settings"]), (health or {}).get("status", "")), ()
 
-    async def _policy(self) -> Policy | None:
-        answer = await self._get("read the ISM policy", f"{ISM}/policies/{quote(self._names.base)}")
-        return None if answer is None else Policy(answer["policy"], (answer["_seq_no"], answer["_primary_term"]))
+    async def _policy(self) -> tuple[bool, Policy | None]:
+        """Tell whether the cluster manages indexes, and return the store's policy."""
+        path = f"{ISM}/policies/{quote(self._names.base)}"
+        answer = await self._cluster.ask("GET", path)
+        if isinstance(answer, Refusal):
+            self._check(answer, "read the ISM policy")
+            return not is_without_handler(answer), None
+        return True, Policy(answer["policy"], (answer["_seq_no"], answer["_primary_term"]))
 
     async def _attached(self) -> Attached | None:
         answer = await self._get(

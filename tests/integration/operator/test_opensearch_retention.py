@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import pytest
 
@@ -49,6 +49,27 @@ async def test_what_is_older_goes_and_nothing_younger(opensearch_store: Store, o
     retention = next(each for each in done.conditions if each.type is ConditionType.RETENTION_ENFORCED)
     assert retention.status == "True"
     assert "older than 1h" in retention.message
+
+
+async def test_what_is_exactly_as_old_as_the_policy_stays(
+    opensearch_store: Store, opensearch: OpenSearchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = datetime(2030, 1, 1, tzinfo=UTC)
+
+    class StoppedClock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "StoppedClock":
+            return cls.fromtimestamp(moment.timestamp(), tz)
+
+    monkeypatch.setattr(opensearch_retention, "datetime", StoppedClock)
+    opensearch_store.spec = {"retention": {"maxAge": "1h"}}
+    await opensearch_store.reconcile()
+    async with opensearch_store.checkpointer() as checkpointer:
+        for name, age in (("a microsecond older", timedelta(microseconds=1)), ("as old", timedelta())):
+            written = NewCheckpoint("thread", name, b"{}", {}, created_at=moment - timedelta(hours=1) - age)
+            await checkpointer.storage.put(written)  # type: ignore[attr-defined]
+        assert (await sweep(opensearch_store)).expired == 1
+        assert await checkpointer.list_checkpoints("thread", 10) == ["as old"]
 
 
 async def test_writers_lose_nothing_while_it_runs(opensearch_store: Store, opensearch: OpenSearchServer) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from locus_memory.backends.opensearch_manifest import Entry, Manifest
 from locus_memory.backends.opensearch_retention import newest
+from locus_operator.backends.opensearch import PROVISIONER
 from locus_operator.backends.opensearch_desired import Target, mapping_differences, setting_differences
 from locus_operator.backends.opensearch_observe import Attached, Found, Index, Observed, Policy, attached_in, flat
 from locus_operator.backends.opensearch_plan import plan, plan_release
@@ -166,6 +167,11 @@ def test_replicas_that_the_cluster_chooses_are_given_back() -> None:
 )
 def test_what_manages_an_index(explained: dict[str, Any], expected: Attached | None) -> None:
     assert attached_in({"i": explained, "total_managed_indices": 1}, "i") == expected
+
+
+def test_passwords_are_what_a_common_rule_of_clusters_asks_for() -> None:
+    rule = r"(?=.*[A-Z])(?=.*[^a-zA-Z\d])(?=.*[0-9])(?=.*[a-z]).{8,}"
+    assert all(re.fullmatch(rule, PROVISIONER.passwords.generate()) for _ in range(200))
 
 
 # --- privileges ---
