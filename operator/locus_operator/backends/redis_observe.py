@@ -162,11 +162,7 @@ async def _known_commands(servers: Servers, node: Node) -> frozenset[str]:
     if node.kind is Kind.SENTINEL:
         return frozenset(SENTINEL_COMMANDS)
     wanted = (*APPLICATION_COMMANDS, *CONNECTION_COMMANDS, *MODE_COMMANDS[servers.access.mode])
-    with explained(servers.place(node), "ask for its commands"):
-        try:
-            found = await _send(servers, node, "COMMAND INFO", *wanted)
-        except NoPermissionError:
-            return frozenset(wanted)
+    found = await servers.ask(node, "COMMAND INFO", *wanted)
     return frozenset(name for name, known in zip(wanted, found, strict=True) if known is not None)
 
 

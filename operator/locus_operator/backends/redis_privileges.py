@@ -14,17 +14,16 @@ from locus_operator.api.backends import RedisMode
 from locus_operator.backends.redis_errors import explained
 from locus_operator.backends.redis_servers import Kind, Node, Servers
 
-_USERS: Final = ("acl|dryrun", "acl|setuser", "acl|getuser", "acl|deluser", "acl|save")
-_DATA: Final = ("info", "role", "acl|list", "watch", "multi", "exec", "get", "set", "scan")
+_USERS: Final = ("acl|dryrun", "acl|setuser", "acl|getuser", "acl|deluser", "acl|save", "client|setname")
+_DATA: Final = ("command|info", "info", "role", "acl|list", "watch", "multi", "exec", "get", "set", "scan")
 _CLUSTER: Final = ("cluster|slots", "cluster|nodes")
 _BELOW_SENTINELS: Final = ("config|rewrite",)
 _SENTINEL: Final = tuple(
     f"sentinel|{question}" for question in ("get-master-addr-by-name", "master", "replicas", "flushconfig")
 )
 
-OPTIONAL_COMMANDS: Final = ("config|get", "command|info", "client|setname", "client|setinfo")
-"""With these the operator also sees whether users survive a restart, knows of commands that an old server does not
-have, and can be told from other clients."""
+OPTIONAL_COMMANDS: Final = ("config|get",)
+"""With this the operator also sees whether users survive a restart."""
 
 # What commands want behind them: ACL DRYRUN counts arguments.
 _ARGUMENTS: Final[Mapping[str, str]] = {
@@ -32,6 +31,7 @@ _ARGUMENTS: Final[Mapping[str, str]] = {
     "acl|getuser": "x",
     "acl|deluser": "x",
     "acl|dryrun": "x PING",
+    "client|setname": "x",
     "watch": "{key}",
     "get": "{key}",
     "set": "{key} x",
