@@ -67,18 +67,17 @@ def redis_store(redis: RedisServer) -> Store:
     return redis_backend(redis)
 
 
-@pytest.fixture(params=OPENSEARCH_SERVERS)
-def opensearch(request: pytest.FixtureRequest) -> OpenSearchServer:
-    """An empty OpenSearch, and one over TLS."""
-    server: OpenSearchServer = request.getfixturevalue(request.param)
-    server.reset()
-    return server
+@pytest.fixture
+def opensearch(tls_opensearch_server: OpenSearchServer) -> OpenSearchServer:
+    """An empty OpenSearch, over TLS."""
+    tls_opensearch_server.reset()
+    return tls_opensearch_server
 
 
 @pytest.fixture
 def opensearch_store(opensearch: OpenSearchServer) -> Store:
-    """A store on OpenSearch, whose administrator has all rights, or over TLS those that the documentation lists."""
-    return opensearch_backend(opensearch, superuser=opensearch.ca is None)
+    """A store on OpenSearch, whose administrator has what the documentation lists, and no more."""
+    return opensearch_backend(opensearch, superuser=False)
 
 
 @pytest.fixture

@@ -9,9 +9,6 @@ from tests.integration.operator.opensearch_stores import index_of
 from tests.integration.operator.stores import Store
 from tests.servers.opensearch import OpenSearchServer
 
-# Its administrator has what the documentation lists, and no more.
-pytestmark = pytest.mark.parametrize("opensearch", ["tls_opensearch_server"], indirect=True)
-
 
 @pytest.mark.parametrize("drift", DRIFTS)
 async def test_drift_is_named_and_corrected(opensearch_store: Store, opensearch: OpenSearchServer, drift: str) -> None:

@@ -17,8 +17,6 @@ from tests.integration.operator.opensearch_stores import index_of
 from tests.integration.operator.stores import Store
 from tests.servers.opensearch import OpenSearchServer
 
-pytestmark = pytest.mark.parametrize("opensearch", ["tls_opensearch_server"], indirect=True)
-
 
 async def sweep(store: Store) -> Reconciled:
     done = await engine.reconcile(replace(store.request(), enforce_retention=True))
