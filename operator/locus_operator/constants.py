@@ -90,7 +90,6 @@ class ConditionReason(StrEnum):
     DELETING = "Deleting"
     # The spec is wrong: nothing is tried again before it changes.
     INVALID_SPEC = "InvalidSpec"
-    BACKEND_NOT_IMPLEMENTED = "BackendNotImplemented"
     NOT_SUPPORTED = "NotSupported"
     LIMIT_EXCEEDED = "LimitExceeded"
     NAMESPACE_NOT_ALLOWED = "NamespaceNotAllowed"

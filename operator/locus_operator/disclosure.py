@@ -28,7 +28,6 @@ _KINDS: Final[Mapping[ConditionReason, str]] = {
     ConditionReason.BACKEND_REFUSED: "the backend refuses",
     ConditionReason.BACKEND_UNAVAILABLE: "the backend does not answer; it is tried again",
     ConditionReason.NOT_SUPPORTED: "this version of the operator cannot do what the store asks for on this class",
-    ConditionReason.BACKEND_NOT_IMPLEMENTED: "this version of the operator does not provision this class's backend",
 }
 _OTHER: Final = "something went wrong in the operator"
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from pydantic.alias_generators import to_snake
 
+from locus_memory.errors import MissingDriverError
 from locus_operator.api import CheckpointStoreSpec
 from locus_operator.api.status import Claims
 from locus_operator.binding import Binding, binding_of, password_for
@@ -59,6 +60,9 @@ TIMEOUT_SECONDS: Final = 60.0
 
 LEAVES_NOTHING: Final = frozenset({"http", "memory"})
 """Kinds of backends on which a store makes nothing, so that its deletion has nothing to clean up."""
+
+_EXTRAS: Final = {"ociBucket": "oci"}
+"""Extras of the distribution that are not called like their backend."""
 
 Progress = Callable[[int, Action], None]
 """Called after each action with its index, from 0."""
@@ -202,10 +206,12 @@ async def _provisioner(request: StoreRequest) -> AsyncIterator[Provisioner[Any, 
             volumes=request.volumes,
             adopt=request.adopt,
         )
-        provisioner: Provisioner[Any, Any] = module.PROVISIONER(resolved)
         try:
+            provisioner: Provisioner[Any, Any] = module.PROVISIONER(resolved)
             async with asyncio.timeout(seconds), provisioner:
                 yield provisioner
+        except MissingDriverError:
+            raise _without_driver(spec.backend.kind) from None
         except TimeoutError:
             raise UnavailableError(
                 f"{spec.backend.kind}: not done within {seconds:g} seconds; the server does not answer, or "
@@ -227,17 +233,21 @@ async def _connections(request: StoreRequest) -> AsyncIterator[Connections]:
 
 def _backend_module(kind: str) -> Any:
     """Import `locus_operator.backends.<kind>`: adding a backend changes nothing here."""
-    name = f"locus_operator.backends.{to_snake(kind)}"
     try:
-        return importlib.import_module(name)
+        return importlib.import_module(f"locus_operator.backends.{to_snake(kind)}")
     except ModuleNotFoundError as error:
-        if error.name != name:
+        if (error.name or "").startswith("locus"):
             raise
-        raise UnsupportedError(
-            ConditionReason.BACKEND_NOT_IMPLEMENTED,
-            f"spec.backend.{kind}: this version of the operator does not provision it yet; use another backend, or "
-            "another version",
-        ) from None
+        raise _without_driver(kind) from None
+
+
+def _without_driver(kind: str) -> UnsupportedError:
+    extra = _EXTRAS.get(kind, kind)
+    return UnsupportedError(
+        ConditionReason.NOT_SUPPORTED,
+        f"spec.backend.{kind}: this installation of the operator lacks the driver; use an image that has it "
+        f'(`pip install "locus-memory[operator,{extra}]"`, or the build argument EXTRAS={extra})',
+    )
 
 
 async def _apply(provisioner: Provisioner[Any, Any], todo: Plan, progress: Progress | None) -> None:

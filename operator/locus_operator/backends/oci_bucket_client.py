@@ -12,7 +12,7 @@ from locus_memory.backends.oci_bucket_login import Login, make_signer, read_logi
 from locus_memory.backends.oci_bucket_workers import Workers, sdk
 from locus_memory.connection import OCIBucketConnection
 from locus_memory.drivers import require
-from locus_memory.errors import BackendUnavailableError, CheckpointError
+from locus_memory.errors import BackendUnavailableError, CheckpointError, MissingDriverError
 from locus_operator.constants import ConditionReason
 from locus_operator.errors import RefusedError, UnavailableError
 
@@ -136,6 +136,8 @@ async def connect(access: Access) -> Service:
         raise UnavailableError(f"{access.endpoint}: no token for {access.who} within {2 * TIMEOUT_SECONDS} s") from None
     except BackendUnavailableError as error:
         raise UnavailableError(f"{access.endpoint}: {error}") from error
+    except MissingDriverError:
+        raise
     except CheckpointError as error:
         raise RefusedError(
             ConditionReason.AUTHENTICATION_FAILED, f"{access.endpoint}: cannot sign as {access.who}: {error}"

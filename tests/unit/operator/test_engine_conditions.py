@@ -1,5 +1,7 @@
 """From results and errors to conditions; and what the engine decides before it touches a server."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -58,9 +60,9 @@ def store_class(**defaults: Any) -> Any:
         (UnavailableError("away"), Retry.SOON, ConditionReason.BACKEND_UNAVAILABLE, ConditionStatus.UNKNOWN),
         (RefusedError(ConditionReason.CONFLICT, "no"), Retry.SLOWLY, ConditionReason.CONFLICT, ConditionStatus.FALSE),
         (
-            UnsupportedError(ConditionReason.BACKEND_NOT_IMPLEMENTED, "not yet"),
+            UnsupportedError(ConditionReason.NOT_SUPPORTED, "not yet"),
             Retry.ON_CHANGE,
-            ConditionReason.BACKEND_NOT_IMPLEMENTED,
+            ConditionReason.NOT_SUPPORTED,
             ConditionStatus.FALSE,
         ),
         (
@@ -187,6 +189,37 @@ async def test_the_memory_backend_has_a_binding_and_nothing_to_do() -> None:
     assert done.login is None
     assert done.capabilities
     assert not (await release(request)).plan
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "extra"),
+    [("oracle", "oracledb", "oracle"), ("ociBucket", "oci", "oci"), ("http", "httpx", "http")],
+)
+def test_an_operator_without_a_driver_says_which_image_has_it(kind: str, module: str, extra: str) -> None:
+    members = {
+        "oracle": {"adminSecretRef": {"name": "a"}, "dsn": "db:1521/x"},
+        "ociBucket": {"compartmentId": "ocid1.compartment.oc1..a", "region": "eu-frankfurt-1", "namespace": "n"},
+        "http": {"baseUrl": "https://memory.example.com"},
+    }
+    # In a process of its own: this one has imported it long ago.
+    program = f"""
+import asyncio, sys
+sys.modules[{module!r}] = None
+from locus_operator import engine
+from locus_operator.api import parse_store
+from locus_operator.provisioner import Owner
+manifest = {{"apiVersion": "memory.locus.dev/v1alpha1", "kind": "CheckpointStore", "metadata": {{"name": "s"}},
+            "spec": {{"backend": {{{kind!r}: {members[kind]!r}}}}}}}
+spec = engine.effective_spec(parse_store(manifest))
+sources = {{source: {{"username": "u", "password": "p"}} for source in engine.required_secrets(spec)}}
+try:
+    asyncio.run(engine.plan(engine.StoreRequest(Owner("c", "u", "a", "b"), spec, sources)))
+except engine.UnsupportedError as error:
+    print(error.reason, error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert f"NotSupported spec.backend.{kind}: this installation" in done.stdout, done.stderr
+    assert f"EXTRAS={extra}" in done.stdout
 
 
 # --- the binding ---
