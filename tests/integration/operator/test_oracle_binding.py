@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from locus_memory.backends.oracle_client import connect_parameters
 from locus_memory.binding import DirectoryBinding
 from locus_memory.connection import OracleConnection
 from locus_memory.errors import BindingError
@@ -69,7 +70,7 @@ async def test_the_operator_s_copy_is_private_and_goes_at_once(
     wallet_store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    connect, seen = oracle_connect.connect_parameters, []
+    connect, seen = connect_parameters, []
 
     def look(document: OracleConnection) -> dict[str, object]:
         assert document.wallet_location is not None

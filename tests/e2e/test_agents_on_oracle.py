@@ -1,0 +1,154 @@
+"""A conversation of two days on Oracle: the documentation's YAML and privileges, with the emulator behind its alias.
+
+Controller and pods are the real ones; a `sitecustomize` on their path puts the emulator in the driver's place.
+"""
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import yaml
+from locus.core.messages import Role
+
+from hack.demo.stage import AGENT_IMAGE, EXAMPLES, agent_image
+from locus_memory.binding import DirectoryBinding
+from locus_memory.opening import open_checkpointer
+from locus_operator.backends.oracle_preflight import PRIVILEGES, RETENTION
+from locus_operator.names import RoleNames
+from tests.e2e.control_plane import REPOSITORY, ControlPlane
+from tests.e2e.conversations import ASKED, THREAD, TOLD, Day, play_both_days
+from tests.e2e.operator_process import Controller, Stores, Webhook, install
+from tests.e2e.test_node.launcher import NodeProcess
+from tests.servers.oracle import EmulatedOracle, installed
+from tests.servers.postgresql import PostgreSQLServer
+
+PAGE = REPOSITORY / "docs" / "provision" / "oracle.md"
+EMULATED = Path(__file__).with_name("emulated_oracle")
+IMAGE = "locus-agent:oracle"
+PATHS = os.pathsep.join((str(EMULATED), str(REPOSITORY)))
+Object = dict[str, Any]
+
+
+def block(language: str) -> str:
+    """The first block of a language in the documentation."""
+    found = re.search(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def granted() -> list[str]:
+    """The privileges that the documentation has granted."""
+    return re.findall(r"^GRANT ([A-Z ]+) TO locus_provisioner", block("sql"), re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def oracle(postgresql_server: PostgreSQLServer) -> Iterator[EmulatedOracle]:
+    database = EmulatedOracle(postgresql_server)
+    with installed(database):
+        yield database
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def operator(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
+    """As that of all tests, but with the emulator in the driver's place."""
+    logs = tmp_path_factory.mktemp("operator")
+    controller = Controller(install(control_plane), logs / "controller.log")
+    webhook = Webhook(control_plane, logs / "webhook.log")
+    try:
+        webhook.start()
+        webhook.register()
+        with patch.dict(os.environ, PYTHONPATH=PATHS):
+            controller.start()
+        yield controller
+    finally:
+        controller.stop()
+        control_plane.kubectl("delete", "mutatingwebhookconfiguration", "locus-operator", "--ignore-not-found")
+        webhook.stop()
+
+
+@pytest.fixture(scope="module")
+def stores(
+    control_plane: ControlPlane,
+    test_node: NodeProcess,
+    operator: Controller,
+    agents_namespace: str,
+    oracle: EmulatedOracle,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Stores]:
+    """The store of the documentation, ready."""
+    image = agent_image()
+    test_node.add_images({IMAGE: replace(image, env={**image.env, "PYTHONPATH": PATHS})})
+    here = Stores(control_plane, agents_namespace)
+    username, password = oracle.create_admin(granted(), passes_session_on=True)
+    here.create_secret("oracle-admin", username=username, password=password)
+    wallet = tmp_path_factory.mktemp("wallet")
+    server = oracle.database.server
+    address = f"(ADDRESS=(PROTOCOL=tcp)(HOST={server.host})(PORT={server.port}))"
+    service = f"(CONNECT_DATA=(SERVICE_NAME={oracle.database.name}))"
+    (wallet / "tnsnames.ora").write_text(f"mydb_high = (DESCRIPTION={address}{service})\n")
+    (wallet / "ewallet.pem").write_text("PEM")
+    here.kubectl("create", "secret", "generic", "oracle-wallet", f"--from-file={wallet}")
+    store: Object = yaml.safe_load(block("yaml"))
+    store["metadata"]["namespace"] = agents_namespace
+    control_plane.apply(store)
+    here.wait("conversations")
+    yield here
+    # While the operator is there to clean up.
+    here.kubectl("delete", "cps", "--all", "--timeout=30s")
+
+
+@pytest.fixture(scope="module")
+def days(control_plane: ControlPlane, stores: Stores) -> tuple[Day, Day]:
+    deployment: Object = next(yaml.safe_load_all((EXAMPLES / "03-agents.yaml").read_text()))
+    text = json.dumps(deployment).replace("conversations-postgresql", "conversations").replace(AGENT_IMAGE, IMAGE)
+    deployment = json.loads(text.replace("agent-postgresql", "agent-oracle"))
+    deployment["metadata"]["namespace"] = stores.namespace
+    control_plane.apply(deployment)
+    return play_both_days(control_plane, stores.namespace, "agent-oracle")
+
+
+def test_the_documentation_lists_the_privileges_that_are_asked_for() -> None:
+    further = ["CREATE SESSION", "SELECT ANY DICTIONARY", "ALTER SYSTEM"]
+    assert sorted(granted()) == sorted([*PRIVILEGES, *RETENTION, *further])
+
+
+def test_another_pod_answers_from_what_the_first_was_told(days: tuple[Day, Day]) -> None:
+    first, second = days
+    assert first.answer.startswith("Tokyo!")
+    assert second.pod_name != first.pod_name
+    assert "Tokyo" not in json.dumps(second.pod["spec"])
+    assert second.answer == f'Your trip to Tokyo. You told me: "{TOLD}"'
+
+
+def test_both_days_are_in_the_store_which_the_wallet_in_the_binding_leads_to(
+    stores: Stores, days: tuple[Day, Day], tmp_path: Path
+) -> None:
+    for name, value in stores.binding("conversations").items():
+        (tmp_path / name).write_text(value)
+
+    async def read() -> Any:
+        async with open_checkpointer(DirectoryBinding(tmp_path)) as checkpointer:
+            return await checkpointer.load(THREAD)
+
+    state = asyncio.run(read())
+    assert [each.content for each in state.messages if each.role is Role.USER] == [TOLD, ASKED]
+
+
+def test_the_issued_login_is_the_one_in_use_and_no_secret_is_in_the_log(
+    stores: Stores, days: tuple[Day, Day], oracle: EmulatedOracle, operator: Controller
+) -> None:
+    binding, status = stores.binding("conversations"), stores.get("conversations")["status"]
+    assert binding["username"] == status["claims"]["logins"][0]
+    assert status["claims"]["owner"] == RoleNames.of(stores.namespace, "conversations").base.upper()
+    assert binding["password"] not in operator.log.read_text()
+    conditions = stores.conditions("conversations")
+    assert "the operator's sweep deletes older checkpoints" in conditions["RetentionEnforced"]["message"]
+    assert "create user LOCUS_" in stores.wait_for_event("conversations", "Provisioned")
