@@ -1,7 +1,10 @@
 """Stores that name a class: whose credentials they use, how long the class stays, and how they follow it."""
 
+from pathlib import Path
+
 import pytest
 
+from tests.e2e.controller.conftest import PAUSES
 from tests.e2e.controller.offer import FOR_ALL, Offer
 from tests.e2e.controller.samples import Admin, assert_usable
 from tests.e2e.operator_process import Controller, Stores
@@ -97,6 +100,32 @@ def test_stores_are_counted_right_after_a_restart(stores: Stores, offer: Offer, 
     assert f"delete {stores.namespace}/waits" in offer.wait_for_reason("ClassInUse", "DeletionBlocked")
     stores.kubectl("delete", "cps/waits", "--timeout=20s")
     wait_for(lambda: not offer.exists(), timeout=5, what="the class gone")
+
+
+def test_a_controller_of_some_namespaces_counts_the_stores_of_all(
+    stores: Stores, offer: Offer, controller: Controller, kubeconfig: Path, tmp_path: Path
+) -> None:
+    others = Stores(stores.control_plane, f"{stores.namespace}-others")
+    others.control_plane.kubectl("create", "namespace", others.namespace)
+    offer.apply(**FOR_ALL)
+    for each in (stores, others):
+        each.apply("support", {"className": offer.name})
+        each.wait("support")
+    offer.wait_for_stores(2)
+    controller.stop()
+    partial = Controller(kubeconfig, tmp_path / "log", PAUSES | {"watch_namespaces": stores.namespace})
+    partial.start()
+
+    stores.kubectl("delete", "cps/support", "--timeout=20s")
+    offer.wait_for_stores(1)
+    offer.delete()
+
+    assert f"delete {others.namespace}/support." in offer.wait_for_reason("ClassInUse", "DeletionBlocked")
+    partial.stop()
+    controller.start()
+    others.kubectl("delete", "cps/support", "--timeout=20s")
+    wait_for(lambda: not offer.exists(), timeout=5, what="the class gone")
+    others.control_plane.kubectl("delete", "namespace", others.namespace, "--wait=false")
 
 
 def test_a_changed_host_reaches_every_binding_at_once(stores: Stores, offer: Offer) -> None:
