@@ -2,8 +2,8 @@
 
 A pod on OKE shows the token of its service account to the cluster's proxy (HTTPS, port 12250 of the API server's
 address). An instance reads its certificate from the metadata service, and shows it to the region's auth service; that
-one has a fixed name on the internet, so it is reached through a proxy, which is this process. Both answer with a session
-token for a key that the caller has made up, and the emulator of Object Storage gets to know that key.
+one has a fixed name on the internet, so it is reached through a proxy, which is this process. Both answer with a
+session token for a key that the caller has made up, and the emulator of Object Storage gets to know that key.
 """
 
 from __future__ import annotations

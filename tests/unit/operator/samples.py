@@ -284,6 +284,19 @@ INVALID_STORES: dict[str, Wrong] = {
         "spec.backend.ociBucket.auth.operator.type",
         "write type: apiKey",
     ),
+    "agents of a cluster by their keys": Wrong(
+        on(
+            "ociBucket",
+            auth={"agents": {"type": "apiKey", "secretRef": {"name": "key"}, "clusterId": "ocid1.cluster.oc1.eu.c"}},
+        ),
+        "spec.backend.ociBucket.auth.agents.type",
+        "remove them",
+    ),
+    "a dynamic group of pods": Wrong(
+        on("ociBucket", auth={"agents": {"type": "workloadIdentity", "dynamicGroup": "agents"}}),
+        "spec.backend.ociBucket.auth.agents.type",
+        "remove it",
+    ),
     "half a replication": Wrong(
         on("ociBucket", replication={"destinationRegion": "eu-amsterdam-1"}),
         "spec.backend.ociBucket.replication.destinationBucket",

@@ -54,9 +54,11 @@ STATEMENTS: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
     "workload": (
         {"type": "workloadIdentity", "clusterId": "ocid1.cluster.oc1.eu.c", "serviceAccount": "agent"},
         {},
-        f"Allow any-user to {ALL} {IN_COMPARTMENT} {{request.principal.type='workload', "
-        "request.principal.namespace='agents', request.principal.service_account='agent', "
-        "request.principal.cluster_id='ocid1.cluster.oc1.eu.c', target.bucket.name='b'}",
+        (
+            f"Allow any-user to {ALL} {IN_COMPARTMENT} {{request.principal.type='workload', "
+            "request.principal.namespace='agents', request.principal.service_account='agent', "
+            "request.principal.cluster_id='ocid1.cluster.oc1.eu.c', target.bucket.name='b'}"
+        ),
     ),
     "instance": (
         {"type": "instancePrincipal", "dynamicGroup": "nodes"},
@@ -121,9 +123,8 @@ def test_the_root_compartment_is_the_tenancy() -> None:
 
 def test_statements_compare_as_iam_reads_them() -> None:
     one = "Allow any-user to {OBJECT_READ, OBJECT_CREATE} in tenancy where all {a.b='c', d = 'e'}"
-    assert canonical(one) == canonical(
-        "  allow  ANY-USER to {OBJECT_READ,OBJECT_CREATE}  in tenancy where all {a.b='c',d='e'}"
-    )
+    other = "  allow  ANY-USER to {OBJECT_READ,OBJECT_CREATE}  in tenancy where all {a.b='c',d='e'}"
+    assert canonical(one) == canonical(other)
     assert canonical(one) != canonical(one.replace("OBJECT_READ", "OBJECT_DELETE"))
 
 
@@ -154,13 +155,8 @@ def test_which_objects_each_rule_covers(prefix: str) -> None:
 
 
 def test_ages_are_whole_days_and_never_less_than_asked_for() -> None:
-    for text, days, exact in (
-        ("30d", 30, True),
-        ("48h", 2, True),
-        ("36h", 2, False),
-        ("1m", 1, False),
-        ("25h", 2, False),
-    ):
+    ages = (("30d", 30, True), ("48h", 2, True), ("36h", 2, False), ("1m", 1, False), ("25h", 2, False))
+    for text, days, exact in ages:
         given = retention(maxAge=text)
         assert (expiry_days(given), is_exact(given)) == (days, exact)
     assert rules(maxAge="36h")["checkpoints"].days == 2
