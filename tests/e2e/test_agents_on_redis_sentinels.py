@@ -1,0 +1,86 @@
+"""A conversation of two days below Sentinels: the documentation's YAML, and a failover between the days."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from hack.demo.stage import AGENT_IMAGE, EXAMPLES, agent_image
+from tests.e2e.control_plane import REPOSITORY, ControlPlane
+from tests.e2e.conversations import ASKED, TOLD, Day, play_day
+from tests.e2e.operator_process import Controller, Stores
+from tests.e2e.test_node.launcher import NodeProcess
+from tests.servers.redis_sentinel import RedisSentinels
+
+PAGE = (REPOSITORY / "docs" / "provision" / "redis.md").read_text()
+ADMIN = "locus-operator"
+Object = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def sentinels(redis_sentinels: RedisSentinels) -> RedisSentinels:
+    """With the administrator of the documentation on every server."""
+    redis_sentinels.reset()
+    lines: list[str] = re.findall(rf"^ACL SETUSER {ADMIN} .*$", PAGE, re.MULTILINE)
+    for member in redis_sentinels.members():
+        member.send(*lines[2 if member in redis_sentinels.sentinels else 1].split())
+    return redis_sentinels
+
+
+@pytest.fixture(scope="module")
+def stores(
+    control_plane: ControlPlane,
+    test_node: NodeProcess,
+    operator: Controller,
+    agents_namespace: str,
+    sentinels: RedisSentinels,
+) -> Iterator[Stores]:
+    """The store of the documentation, ready."""
+    test_node.add_images({AGENT_IMAGE: agent_image()})
+    here = Stores(control_plane, agents_namespace)
+    here.create_secret("redis-admin", username=ADMIN, password="secret")
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    (store,) = [each for each in map(yaml.safe_load, blocks) if "masterName" in each["spec"]["backend"]["redis"]]
+    store["metadata"]["namespace"] = agents_namespace
+    store["spec"]["backend"]["redis"]["addresses"] = [f"{each.host}:{each.port}" for each in sentinels.sentinels]
+    control_plane.apply(store)
+    here.wait("conversations")
+    yield here
+    # While the operator is there to clean up.
+    here.kubectl("delete", "cps", "--all", "--timeout=30s")
+
+
+@pytest.fixture(scope="module")
+def days(control_plane: ControlPlane, stores: Stores, sentinels: RedisSentinels) -> tuple[Day, Day]:
+    deployment: Object = next(yaml.safe_load_all((EXAMPLES / "03-agents.yaml").read_text()))
+    text = json.dumps(deployment).replace("conversations-postgresql", "conversations")
+    deployment = json.loads(text.replace("agent-postgresql", "agent-redis"))
+    deployment["metadata"]["namespace"] = stores.namespace
+    control_plane.apply(deployment)
+    first = play_day(control_plane, stores.namespace, "agent-redis")
+    sentinels.promote(sentinels.primary)
+    stores.kubectl("set", "env", "deployment/agent-redis", f"MESSAGE={ASKED}")
+    return first, play_day(control_plane, stores.namespace, "agent-redis")
+
+
+def test_another_pod_answers_from_another_server(days: tuple[Day, Day]) -> None:
+    first, second = days
+    assert first.answer.startswith("Tokyo!")
+    assert second.pod_name != first.pod_name
+    assert "Tokyo" not in json.dumps(second.pod["spec"])
+    assert second.answer == f'Your trip to Tokyo. You told me: "{TOLD}"'
+
+
+def test_the_binding_has_the_issued_login_and_no_administrators(
+    stores: Stores, sentinels: RedisSentinels, operator: Controller, days: tuple[Day, Day]
+) -> None:
+    binding, claims = stores.binding("conversations"), stores.get("conversations")["status"]["claims"]
+    assert binding["username"] == claims["logins"][0] != ADMIN
+    assert binding["uri"].startswith(f"redis+sentinel://{binding['username']}:")
+    for secret in (sentinels.password, '"secret"'):
+        assert secret not in json.dumps(binding)
+    assert binding["password"] not in operator.log.read_text()
+    assert "create ACL user" in stores.wait_for_event("conversations", "Provisioned")
