@@ -59,9 +59,9 @@ async def test_a_save_keeps_the_newest_of_its_thread(binding: DirectoryBinding) 
 
 async def test_each_namespace_of_a_thread_has_its_own_count(binding: DirectoryBinding) -> None:
     backend = bind(binding, max_checkpoints_per_thread=1)
-    for name, namespace in (("a", ""), ("b", "inner"), ("c", "")):
+    for name, namespace in (("a", ""), ("b", "inner"), ("c", "inner"), ("d", "")):
         await backend.put(checkpoint(name, namespace=namespace))
-    assert (await ids(backend), await ids(backend, namespace="inner")) == (["c"], ["b"])
+    assert (await ids(backend), await ids(backend, namespace="inner")) == (["d"], ["c"])
 
 
 async def test_a_save_deletes_what_is_too_old_in_its_thread_and_nothing_younger(binding: DirectoryBinding) -> None:

@@ -115,6 +115,22 @@ async def test_a_deletion_that_was_cut_is_finished(file_store: Store, monkeypatc
     assert not path.exists()
 
 
+async def test_the_mark_of_a_directory_goes_last(file_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    await file_store.reconcile()
+    async with file_store.checkpointer() as checkpointer:
+        await checkpointer.save({"n": 1}, "thread")
+    removed: list[str] = []
+    unlink = Path.unlink
+
+    def spy(path: Path, missing_ok: bool = False) -> None:
+        removed.append(path.name)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", spy)
+    await file_store.release("Delete")
+    assert removed == ["thread.json", MARK_FILE]
+
+
 def _disk_error(*_: object, **__: object) -> None:
     raise OSError(5, "Input/output error")
 
