@@ -28,7 +28,7 @@ def locus_app(oracle_database: EmulatedOracle | RealOracle) -> Iterator[tuple[Da
         pytest.skip("needs the emulator: it creates a user")
     _, password = oracle_database.create_user("locus_app")
     yield oracle_database.database, password
-    oracle_database.database.execute(sql.SQL('DROP SCHEMA "LOCUS_APP" CASCADE; DROP ROLE locus_app'))
+    oracle_database.drop_user("locus_app")
 
 
 @pytest.fixture(autouse=True)

@@ -101,6 +101,18 @@ class EmulatedOracle:
             self.database.execute(sql.SQL(update).format(sql.Literal(name.upper()), sql.Literal("CREATE SESSION")))
         return name, password
 
+    def drop_user(self, name: str) -> None:
+        """Drop a login with all that it owns."""
+        role, schema, user = sql.Identifier(name), sql.Identifier(name.upper()), sql.Literal(name.upper())
+        statements = [
+            sql.SQL("DROP SCHEMA {} CASCADE").format(schema),
+            sql.SQL("DROP OWNED BY {}").format(role),
+            sql.SQL("DROP ROLE {}").format(role),
+            sql.SQL('DELETE FROM "SYS"."SYSAUTH$" WHERE grantee = {}').format(user),
+            sql.SQL('DELETE FROM "SYS"."USER$" WHERE username = {}').format(user),
+        ]
+        self.database.execute(sql.SQL("; ").join(statements))
+
     def _enter(self, name: str, privileges: Iterable[str]) -> None:
         database, user = sql.Identifier(self.database.name), sql.Literal(name.upper())
         statements = [

@@ -197,8 +197,11 @@ async def test_a_missing_secret_and_a_missing_key_are_named(store: Store) -> Non
 
 async def test_a_server_that_is_down_is_unavailable(store: Store) -> None:
     (kind, backend), port = next(iter(store.backend.items())), free_port()
-    addresses = {"postgresql": {"port": port}, "opensearch": {"hosts": [f"http://127.0.0.1:{port}"]}}
-    addresses["oracle"] = {"dsn": f"127.0.0.1:{port}/agents"}
+    addresses: dict[str, dict[str, object]] = {
+        "postgresql": {"port": port},
+        "opensearch": {"hosts": [f"http://127.0.0.1:{port}"]},
+        "oracle": {"dsn": f"127.0.0.1:{port}/agents"},
+    }
     address = addresses.get(kind, {"addresses": [f"127.0.0.1:{port}"]})
     store.backend = {kind: {**backend, **address}}
     with pytest.raises(UnavailableError, match=str(port)):
