@@ -137,14 +137,16 @@ async def test_parts_go_with_the_last_checkpoint_that_needs_them(
 ) -> None:
     await save(storage, "t", "a")
     await save(storage, "t", "b", parts=("a",))
+    await save(storage, "t", "c")
     await save(storage, "other", "a")
     age(database, "2 days", "checkpoint_id = 'a' AND thread_key = (SELECT min(thread_key) FROM locus_threads)")
     assert await enforce(database, max_age_seconds=DAY) == 1
-    [found] = await storage.get_complete("t")
-    assert found.parts == {"a": b"", "b": b""}
+    found, latest = await storage.get_complete("t", ["b", "c"])
+    assert (found.parts, latest.parts) == ({"a": b"", "b": b""}, {"c": b""})
     age(database, "2 days", "checkpoint_id = 'b'")
     assert await enforce(database, max_age_seconds=DAY) == 1
-    assert count(database, "locus_parts") == 1
+    left = database.execute(sql.SQL("SELECT name FROM locus_parts ORDER BY name"))
+    assert left == [("a",), ("c",)], "that of the other thread, and the latest's"
 
 
 async def test_pending_writes_go_with_their_checkpoint(storage: PostgreSQLBackend, database: Database) -> None:
