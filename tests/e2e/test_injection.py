@@ -1,16 +1,20 @@
 """The webhook as the API server uses it: pods that are created through it come out with their bindings."""
 
 import functools
+import re
 import subprocess
 import time
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
-from tests.e2e.control_plane import ControlPlane
+from tests.e2e.control_plane import REPOSITORY, ControlPlane
 from tests.e2e.operator_process import LABEL, NAMESPACE, WEBHOOK_ACCOUNT, Webhook, install
 from tests.e2e.pods import Pod, Pods, agent, bindings_of, default_of, secrets_of, stores_of
 from tests.servers.processes import wait_for
+
+PAGE = REPOSITORY / "docs" / "injection.md"
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +194,27 @@ def test_what_changes_about_a_store_is_known_within_seconds_and_forgotten_with_i
     pods.wait_until(manifest, lambda pod: secrets_of(pod) == {"support-binding"}, "the store is forgotten")
 
     print(f"seconds until a change was known: {seconds}")
+
+
+def test_what_the_page_about_injection_shows_is_what_happens(pods: Pods) -> None:
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    documents = [yaml.safe_load(block) for block in blocks]
+    stores = [each for each in documents if "kind" in each]
+    label, several, secret = (each["metadata"] for each in documents if "kind" not in each)
+    pods.control_plane.kubectl(
+        "apply", "--filename=-", f"--namespace={pods.namespace}", input=yaml.safe_dump_all(stores)
+    )
+    pods.enable()
+
+    def as_the_page_says(pod: Pod) -> bool:
+        return stores_of(pod) == ["support", "shared"] and default_of(pod) == "support"
+
+    labels = {"app": "agent", **label["labels"]}
+    one = pods.wait_until(agent("one", None) | {"metadata": {"name": "one", "labels": labels}}, as_the_page_says, "one")
+    assert bindings_of(one, "agent") == bindings_of(one, "migrate") == {"/bindings/support", "/bindings/shared"}
+    assert as_the_page_says(pods.admitted(agent("several", "", annotations=several["annotations"])))
+    other = pods.admitted(agent("other", "support", annotations=secret["annotations"]))
+    assert "my-secret" in secrets_of(other)
 
 
 def test_its_account_may_list_and_watch_stores_and_nothing_else(control_plane: ControlPlane, pods: Pods) -> None:

@@ -144,6 +144,13 @@ def test_a_store_that_selects_a_pod_that_asks_for_it_is_injected_once() -> None:
 
     assert mark(pod) == "a"
     assert [volume["name"] for volume in pod["spec"]["volumes"]] == ["locus-binding-a"]
+    assert inject(make_pod("a"), {"a": make_store("a", {})}, selects=True).stores == ("a",)
+
+
+def test_a_secret_without_its_store_is_meant_for_the_only_one_that_selects_the_pod() -> None:
+    pod = make_pod(None, annotations={SECRET: "custom"})
+
+    assert secrets(injected(pod, make_store("a", {}), selects=True)) == {"locus-binding-a": "custom"}
 
 
 def test_the_mark_of_the_call_for_selected_pods_survives_the_one_for_labelled_pods() -> None:
