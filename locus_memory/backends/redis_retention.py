@@ -100,24 +100,33 @@ local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local before = max_age > 0 and (now_ms - max_age) * 1000
 local removed, looked, most_looked, most_removed = 0, 0, 5000, 500
 
+local function is_enough() return removed >= most_removed end
+
 -- Returns the microsecond of the youngest checkpoint that stays, if there is any.
 local function thin_out(thread, tag, namespace)
     local base = prefix .. 't:{' .. tag .. '}:'
-    local ids, fields, kept, youngest = call('ZRANGE', base .. 'order:' .. namespace, 0, -1), {}, {}, nil
-    for i, id in ipairs(ids) do fields[i] = 's' .. id end
-    looked = looked + #ids
-    for i, summary in ipairs(values(base .. 'data:' .. namespace, fields)) do
-        local microsecond = tonumber((summary or ''):match('^%-?%d+'))
-        if before and microsecond and microsecond < before and removed < most_removed then
-            removed = removed + remove(thread, tag, namespace, ids[i])
-        else
-            kept[#kept + 1] = ids[i]
-            if microsecond and (not youngest or microsecond > youngest) then youngest = microsecond end
+    local order, data, youngest = base .. 'order:' .. namespace, base .. 'data:' .. namespace, nil
+    local surplus = keep > 0 and call('ZCARD', order) - keep or 0
+    if surplus > 0 then
+        for _, id in ipairs(call('ZRANGE', order, 0, math.min(surplus, most_removed - removed) - 1)) do
+            removed = removed + remove(thread, tag, namespace, id)
         end
+        if is_enough() then return end
     end
-    for i = 1, keep > 0 and #kept - keep or 0 do
-        if removed >= most_removed then break end
-        removed = removed + remove(thread, tag, namespace, kept[i])
+    local ids = call('ZRANGE', order, 0, -1)
+    looked = looked + #ids
+    for first = 1, #ids, 1000 do
+        local fields = {}
+        for i = first, math.min(first + 999, #ids) do fields[#fields + 1] = 's' .. ids[i] end
+        for i, summary in ipairs(call('HMGET', data, unpack(fields))) do
+            local microsecond = tonumber((summary or ''):match('^%-?%d+'))
+            if before and microsecond and microsecond < before then
+                removed = removed + remove(thread, tag, namespace, ids[first + i - 1])
+                if is_enough() then return end
+            elseif microsecond and (not youngest or microsecond > youngest) then
+                youngest = microsecond
+            end
+        end
     end
     return youngest
 end
@@ -166,6 +175,8 @@ local function retain(thread, tag)
     local base, youngest, undated = prefix .. 't:{' .. tag .. '}:', nil, false
     for _, namespace in ipairs(call('SMEMBERS', base .. 'namespaces')) do
         local microsecond = thin_out(thread, tag, namespace)
+        -- What is left is looked at next time, and whether the thread expires.
+        if is_enough() then return end
         if microsecond and (not youngest or microsecond > youngest) then youngest = microsecond end
     end
     local left = call('SMEMBERS', base .. 'namespaces')
@@ -189,7 +200,7 @@ for _, thread in ipairs(call('ZRANGEBYLEX', prefix .. 'i:threads', start, '+', '
     if is_alive(tag) then retain(thread, tag) else forget(thread, tag) end
     looked = looked + 1
     -- Of this one more may have to go.
-    if removed >= most_removed then return {removed, '[' .. thread} end
+    if is_enough() then return {removed, '[' .. thread} end
     start = '(' .. thread
     if looked >= most_looked then break end
 end
@@ -210,7 +221,8 @@ RETAIN_UNLISTED: Final = make_script(
 -- prefix, policy (four numbers), tags...; returns how many checkpoints went
 for i = 6, #ARGV do
     local thread = decode(ARGV[i])
-    if not call('ZSCORE', prefix .. 'i:threads', thread) and is_alive(ARGV[i]) then retain(thread, ARGV[i]) end
+    local is_listed = call('ZSCORE', prefix .. 'i:threads', thread)
+    if not is_listed and not is_enough() and is_alive(ARGV[i]) then retain(thread, ARGV[i]) end
 end
 return removed
 """,
