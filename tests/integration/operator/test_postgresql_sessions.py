@@ -80,21 +80,24 @@ async def test_many_stores_at_once_stay_below_the_limit_and_all_get_a_login(
     grant = "GRANT CONNECT ON DATABASE {} TO {} WITH GRANT OPTION"
     database.execute(sql.SQL(grant).format(sql.Identifier(database.name), admin))
     stores = [postgresql_store.sibling() for _ in range(20)]
-    connections, most = Connections(limit=4), 0
+    connections, open_now, most = Connections(limit=4), 0, 0
+    connect, close = psycopg.AsyncConnection.connect, psycopg.AsyncConnection.close
 
-    async def watch() -> None:
-        nonlocal most
-        async with await psycopg.AsyncConnection.connect(database.dsn(), autocommit=True) as watcher:
-            while True:
-                rows = await watcher.execute(
-                    "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'locus-operator'"
-                )
-                [count] = await rows.fetchone() or [0]
-                most = max(most, count)
+    async def counted_connect(**options: Any) -> Any:
+        nonlocal open_now, most
+        open_now += 1
+        most = max(most, open_now)
+        return await connect(**options)
 
-    watching = asyncio.create_task(watch())
-    await asyncio.gather(*(reconcile(store, connections) for store in stores))
-    watching.cancel()
+    async def counted_close(self: Any) -> None:
+        nonlocal open_now
+        open_now -= 1
+        await close(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(psycopg.AsyncConnection, "connect", counted_connect)
+        patch.setattr(psycopg.AsyncConnection, "close", counted_close)
+        await asyncio.gather(*(reconcile(store, connections) for store in stores))
     assert 1 < most <= 4
     for store in stores:
         with connect_as_agent(database, store) as agent:
