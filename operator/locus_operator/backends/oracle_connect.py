@@ -120,6 +120,7 @@ class Database:
         async def reset(session: Session) -> None:
             if not session.usable:
                 raise ConnectionError
+            session.connection.call_timeout = int(CALL_SECONDS * 1000)
             await session.run(session.connection.ping())
 
         return Opener(self._open, reset, lambda session: session.log_off())

@@ -90,25 +90,30 @@ def opensearch_without_plugins(opensearch_server: OpenSearchServer) -> Iterator[
 
 
 @pytest.fixture
-def emulated_oracle(oracle_database: EmulatedOracle | RealOracle) -> Iterator[EmulatedOracle]:
-    """The emulator, in the driver's place."""
-    if not isinstance(oracle_database, EmulatedOracle):
-        pytest.skip("needs the emulator: it creates administrators")
+def oracle(oracle_database: EmulatedOracle | RealOracle) -> Iterator[EmulatedOracle | RealOracle]:
+    """The emulator in the driver's place, or the database that the environment names."""
     with installed(oracle_database):
         yield oracle_database
 
 
 @pytest.fixture
-def oracle_dba(oracle_database: EmulatedOracle | RealOracle) -> Iterator[Store]:
-    """A store on Oracle whose administrator is a DBA: on the emulator, or who the environment names."""
-    if isinstance(oracle_database, EmulatedOracle):
-        with installed(oracle_database):
-            yield oracle_backend(oracle_database, oracle_database.create_admin())
-    elif oracle_database.admin is None:
+def emulated_oracle(oracle: EmulatedOracle | RealOracle) -> EmulatedOracle:
+    """The emulator."""
+    if isinstance(oracle, RealOracle):
+        pytest.skip("needs the emulator: it creates administrators, or looks into the database")
+    return oracle
+
+
+@pytest.fixture
+def oracle_dba(oracle: EmulatedOracle | RealOracle) -> Iterator[Store]:
+    """A store on Oracle whose administrator is a DBA."""
+    if isinstance(oracle, EmulatedOracle):
+        yield oracle_backend(oracle, oracle.create_admin())
+    elif oracle.admin is None:
         pytest.skip("LOCUS_TEST_ORACLE_ADMIN names no administrator")
     else:
-        yield oracle_backend(oracle_database, oracle_database.admin)
-        oracle_database.drop_users()
+        yield oracle_backend(oracle, oracle.admin)
+        oracle.drop_users()
 
 
 @pytest.fixture

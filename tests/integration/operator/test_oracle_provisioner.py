@@ -3,12 +3,18 @@
 import asyncio
 from dataclasses import replace
 
+import psycopg
 import pytest
+from psycopg import sql
 
+from locus_memory.backends import oracle_checkpointer
 from locus_memory.errors import AuthenticationError
 from locus_operator import engine
+from locus_operator.backends import oracle_connect
+from locus_operator.connections import Connections
 from locus_operator.constants import ConditionReason
 from locus_operator.errors import RefusedError, UnavailableError
+from tests.emulators.oracle import EmulatedConnection
 from tests.integration.operator.oracle_stores import OPERATOR_PRIVILEGES, OracleSession, oracle_backend, users_of
 from tests.integration.operator.stores import InterruptedRunError, Store
 from tests.servers.oracle import EmulatedOracle
@@ -194,8 +200,6 @@ async def test_an_application_s_own_schema_is_adopted_with_its_conversations(
     oracle_dba: Store, emulated_oracle: EmulatedOracle
 ) -> None:
     user, password = emulated_oracle.create_user()
-    from locus_memory.backends import oracle_checkpointer
-
     async with oracle_checkpointer(emulated_oracle.dsn, user, password) as checkpointer:
         await checkpointer.save({"kept": True}, "thread")
     oracle_dba.backend["oracle"] |= {"owner": user}
@@ -312,3 +316,34 @@ async def test_a_database_that_goes_away_during_a_deletion_is_unavailable(
             await engine.release(replace(oracle_dba.request(), allow_destructive=True), progress=cut)
         await oracle_dba.release(policy)
         assert not (await oracle_dba.release(policy)).plan
+
+
+async def test_a_database_that_does_not_answer_holds_nobody_up(
+    oracle_dba: Store, emulated_oracle: EmulatedOracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await oracle_dba.reconcile()
+    table = sql.Identifier(users_of(oracle_dba)["o"], "LOCUS_CHECKPOINTS_SCHEMA")
+    monkeypatch.setattr(oracle_connect, "CALL_SECONDS", 0.3)
+    with psycopg.connect(emulated_oracle.database.dsn()) as other:
+        other.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table))
+        async with asyncio.timeout(10):
+            with pytest.raises(UnavailableError, match=r"cannot read the table LOCUS_CHECKPOINTS_SCHEMA: DPY-4024"):
+                await oracle_dba.reconcile()
+    assert not (await oracle_dba.reconcile()).plan
+
+
+async def test_stores_of_one_database_share_the_administrator_s_connections(oracle_dba: Store) -> None:
+    stores = [oracle_dba, *(oracle_dba.sibling() for _ in range(7))]
+    connections = Connections(limit=3)
+    open_before = EmulatedConnection.open_connections
+    most = 0
+
+    def look(index: int, action: object) -> None:
+        nonlocal most
+        most = max(most, EmulatedConnection.open_connections - open_before)
+
+    requests = [replace(store.request(), connections=connections) for store in stores]
+    await asyncio.gather(*(engine.reconcile(request, progress=look) for request in requests))
+    assert 2 <= most <= 3
+    await connections.close()
+    assert EmulatedConnection.open_connections == open_before
