@@ -9,6 +9,7 @@ from typing import Any
 
 from locus_memory.adapter import StorageBackendAdapter
 from locus_memory.backends import redis as library
+from locus_memory.backends.redis_retention import SLACK_MILLISECONDS
 from locus_memory.connection import RedisConnection
 from locus_memory.storage import NewCheckpoint
 from locus_memory.store_backends import redis as memory_library
@@ -21,7 +22,6 @@ from tests.servers.redis import RedisServer
 from tests.servers.redis_group import RedisGroup
 
 HOUR = 3600
-TOLERANCE_MILLISECONDS = 2500
 
 
 @dataclass
@@ -65,22 +65,22 @@ class Kept:
         assert isinstance(document, RedisConnection)
         return document.model_copy(update={"ttl_seconds": ttl_seconds})
 
-    def lifetimes(self, part: str = "") -> dict[str, int]:
-        """Milliseconds that each key has left (-1: for ever), of those that have this in their name."""
+    def expiries(self, part: str = "") -> dict[str, int]:
+        """Millisecond at which each key expires (-1: never), of those that have this in their name."""
         found: dict[str, int] = {}
         for server in self._primaries():
             with server.client() as client:
                 for key in client.scan_iter(f"{layout(self.store).prefix}*", count=1000):
                     if part in key:
-                        found[key] = int(client.pttl(key))
+                        found[key] = int(client.pexpiretime(key))
         return found
 
-    def thread_expires(self, thread: str) -> float:
-        """When all keys of a thread expire, by the clock; they must agree."""
-        left = list(self.lifetimes(f"t:{{{thread}}}:").values())
-        assert left, f"{thread} is gone"
-        assert max(left) - min(left) <= TOLERANCE_MILLISECONDS, left
-        return time.time() + left[0] / 1000
+    def expires(self, thread: str, since: float, seconds: float) -> bool:
+        """Whether all keys of a thread expire at once, so long after a moment between `since` and now."""
+        found = list(self.expiries(f"t:{{{thread}}}:").values())
+        assert found, f"{thread} is gone"
+        assert max(found) - min(found) <= 2 * SLACK_MILLISECONDS, found
+        return since + seconds - 1 <= found[0] / 1000 <= time.time() + seconds + 1
 
     def change(self, part: str, *command: str) -> None:
         """Run a command on each key that has this in its name."""

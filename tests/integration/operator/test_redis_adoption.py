@@ -98,7 +98,7 @@ async def test_long_term_memory_is_used_with_the_issued_login_and_cannot_be_read
         found = await memory.search_by_embedding(("user",), [1.0, 0.1, 0.0], limit=1)
         assert [each.item.key for each in found] == ["fact"]
         assert await memory.delete(("user",), "other")
-    keys = kept.lifetimes("i:s:data")
+    keys = kept.expiries("i:s:data")
     assert keys
     login = sibling.connection()
     assert isinstance(login, RedisConnection)
