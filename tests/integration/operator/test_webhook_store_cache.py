@@ -100,12 +100,15 @@ def secret_of(cache: StoreCache, name: str) -> str | None:
     return known.secret if known is not None else None
 
 
-async def test_a_watch_that_has_become_too_old_starts_with_a_new_list() -> None:
+async def test_a_watch_that_has_become_too_old_starts_with_a_new_list(caplog: pytest.LogCaptureFixture) -> None:
     server = ApiServer([listed(store("a", "one")), listed(store("a", "two"))], [[GONE], OPEN])
 
     async with following(server) as cache:
         await until(lambda: secret_of(cache, "a") == "two")
         await until(lambda: server.requests == ["list", "watch", "list", "watch"])
+
+    assert "the API server answers 410 Expired" in caplog.text
+    assert "unexpected" not in caplog.text
 
 
 async def test_a_store_that_went_while_nobody_watched_is_forgotten() -> None:
