@@ -163,6 +163,26 @@ async def test_nothing_younger_goes_beside_writers(oracle_operator: Store, backe
             assert set(stored.parts) == {"shared", f"part-of-{stored.summary.checkpoint_id}"}
 
 
+@pytest.mark.parametrize("retention", [{"maxAge": "1h"}, {"maxCheckpointsPerThread": 1}])
+async def test_what_was_saved_anew_since_it_was_looked_for_stays(
+    oracle_operator: Store, backend: OracleBackend, monkeypatch: pytest.MonkeyPatch, retention: dict[str, Any]
+) -> None:
+    await write(backend, "thread", "old", 2 * HOUR)
+    if "maxAge" not in retention:
+        await write(backend, "thread", "newer", timedelta())
+    delete = oracle_retention._delete
+
+    async def too_late(admin: Any, texts: Any, rule: Any, found: Any, binds: Any) -> int:
+        assert [checkpoint for _, checkpoint in found] == [b"old"]
+        await write(backend, "thread", "old", timedelta())
+        return await delete(admin, texts, rule, found, binds)
+
+    monkeypatch.setattr(oracle_retention, "_delete", too_late)
+    assert await keep(oracle_operator, **retention) == 0
+    assert "old" in await ids(backend, "thread")
+    assert await backend.get_writes("thread", "old")
+
+
 async def test_one_run_deletes_in_batches(
     oracle_operator: Store, backend: OracleBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
