@@ -109,7 +109,11 @@ def test_the_binding_holds_the_issued_login_which_cannot_leave_its_index(
     assert status["backend"] == "opensearch"
     login = (binding["username"], binding["password"])
     context = ssl.create_default_context(cadata=binding["certificates"])
-    for method, path in (("GET", "/"), ("POST", "/_search"), ("DELETE", f"/{status['claims']['indexPrefix']}")):
+    for method, path in (
+        ("GET", "/"),
+        ("POST", "/somebody-elses/_search"),
+        ("DELETE", f"/{status['claims']['indexPrefix']}"),
+    ):
         assert httpx.request(method, server.address + path, auth=login, verify=context).status_code == 403
     assert binding["password"] not in operator.log.read_text()
     assert ADMIN_PASSWORD not in operator.log.read_text()
