@@ -88,7 +88,7 @@ def _type(schema: Schema) -> str:
         case "array":
             return f"list of {_type(schema['items'])}{_bounds(schema, 'Items')}"
         case "integer" | "number":
-            return schema["type"] + _bounds(schema, "")
+            return f"{schema['type']}{_bounds(schema, '')}"
         case "object" if "properties" not in schema:
             return "map"
         case "string" if schema.get("format") == "date-time":

@@ -79,6 +79,7 @@ class StoreRequest:
         binding: Decoded data of the existing binding Secret, or None.
         adopt: The store carries the annotation `memory.locus.dev/adopt: "true"`.
         allow_destructive: Go on where correcting the backend destroys data.
+        may_change: Called before each change on the backend; what it raises is the run's end.
         enforce_retention: Delete what retention no longer allows, once the backend is as desired.
         connections: Administrators' connections that are kept for other stores; None to close them at the end.
         volumes: The store's PersistentVolumeClaims; None where there is no place for them.
@@ -90,6 +91,7 @@ class StoreRequest:
     binding: Mapping[str, str] | None = field(default=None, repr=False)
     adopt: bool = False
     allow_destructive: bool = False
+    may_change: Callable[[], None] = field(default=lambda: None, repr=False)
     enforce_retention: bool = False
     connections: Connections | None = field(default=None, repr=False)
     volumes: VolumeClaims | None = field(default=None, repr=False)
@@ -165,8 +167,11 @@ async def reconcile(request: StoreRequest, *, progress: Progress | None = None) 
     async with _provisioner(request) as provisioner:
         todo = provisioner.plan(await provisioner.observe())
         _check_destructive(todo, request, "correcting the backend", "Repair it by hand or from a backup")
-        await _apply(provisioner, todo, progress)
-        expired = await provisioner.enforce_retention() if request.enforce_retention else None
+        await _apply(provisioner, todo, request.may_change, progress)
+        expired = None
+        if request.enforce_retention:
+            request.may_change()
+            expired = await provisioner.enforce_retention()
         return await _reconciled(request.spec, todo, provisioner, expired)
 
 
@@ -184,7 +189,7 @@ async def release(request: StoreRequest, *, progress: Progress | None = None) ->
     async with _provisioner(request) as provisioner:
         todo = provisioner.plan_release(await provisioner.observe())
         _check_destructive(todo, request, "deleting the store", "Write deletionPolicy: Retain")
-        await _apply(provisioner, todo, progress)
+        await _apply(provisioner, todo, request.may_change, progress)
         return Released(todo)
 
 
@@ -250,8 +255,11 @@ def _without_driver(kind: str) -> UnsupportedError:
     )
 
 
-async def _apply(provisioner: Provisioner[Any, Any], todo: Plan, progress: Progress | None) -> None:
+async def _apply(
+    provisioner: Provisioner[Any, Any], todo: Plan, may_change: Callable[[], None], progress: Progress | None
+) -> None:
     for index, action in enumerate(todo.actions):
+        may_change()
         await provisioner.apply(action)
         if progress is not None:
             progress(index, action)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Self, TypeVar, cast
@@ -100,18 +100,40 @@ class BindingSecret:
         )
 
 
-class Kubernetes:
-    """A connection to the API server."""
+class _GuardedClient(ApiClient):
+    """Asks before it changes anything."""
 
-    def __init__(self, client: ApiClient) -> None:
+    def __init__(self, configuration: Configuration, may_change: Callable[[], None]) -> None:
+        super().__init__(configuration)
+        self._may_change = may_change
+
+    async def call_api(self, method: str, *arguments: Any, **options: Any) -> Any:
+        if method != "GET":
+            self._may_change()
+        return await super().call_api(method, *arguments, **options)
+
+
+class Kubernetes:
+    """A connection to the API server.
+
+    Attributes:
+        client: The client that all requests go through.
+        may_change: To be called before anything else is changed, such as a backend.
+    """
+
+    def __init__(self, client: ApiClient, may_change: Callable[[], None] = lambda: None) -> None:
         self.client = client
+        self.may_change = may_change
         self._core = CoreV1Api(client)
         self._custom = CustomObjectsApi(client)
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls) -> AsyncIterator[Self]:
+    async def connect(cls, may_change: Callable[[], None] | None = None) -> AsyncIterator[Self]:
         """Connect with the pod's service account, or with the kubeconfig outside of a cluster.
+
+        Args:
+            may_change: Called before each request that changes something; what it raises is the request's end.
 
         Raises:
             ConfigException: There is neither.
@@ -121,9 +143,10 @@ class Kubernetes:
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         except ConfigException:
             await load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        async with ApiClient(configuration) as client:
+        may_change = may_change or (lambda: None)
+        async with _GuardedClient(configuration, may_change) as client:
             client.user_agent = USER_AGENT
-            yield cls(client)
+            yield cls(client, may_change)
 
     async def cluster_id(self) -> str:
         """Return the UID of the namespace `kube-system`, which identifies the cluster for as long as it lives."""

@@ -47,7 +47,12 @@ class Settings(BaseSettings):
         refused_retry_max_seconds: Longest such pause.
         unavailable_retry_seconds: First pause while the backend is away. Doubles.
         unavailable_retry_max_seconds: Longest such pause.
-        health_port: Port of the controller's liveness endpoint, `/healthz` over HTTP.
+        leader_election: Of several controllers one works, the holder of a Lease; false where there is only one.
+        lease_name: Name of the Lease, in the operator's namespace.
+        lease_seconds: How long a Lease lasts that is not renewed: a dead controller is followed after it.
+        health_host: Address of probes and metrics, `/healthz`, `/readyz` and `/metrics` over HTTP.
+        health_port: Their port on the controller.
+        webhook_health_port: Their port on the webhook.
         webhook_host: Address on which the webhook listens.
         webhook_port: Its port, HTTPS.
         webhook_certificate: PEM certificate chain of the webhook; a replaced file is noticed.
@@ -74,7 +79,13 @@ class Settings(BaseSettings):
     unavailable_retry_seconds: Seconds = 1
     unavailable_retry_max_seconds: Seconds = 60
 
+    leader_election: bool = True
+    lease_name: str = Field("locus-operator", pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)
+    lease_seconds: int = Field(15, ge=3, le=600)
+
+    health_host: str = "0.0.0.0"  # noqa: S104 - a probe reaches a pod through the pod's address
     health_port: Port = 8080
+    webhook_health_port: Port = 8081
     webhook_host: str = "0.0.0.0"  # noqa: S104 - a server in a pod is reached through the pod's address
     webhook_port: Port = 9443
     webhook_certificate: Path = Path("/etc/locus-operator/tls/tls.crt")

@@ -62,12 +62,16 @@ class Controller:
         self._program = program
         self._settings = dict(settings or {})
         self.log = log
+        self.port = 0
         self.child: Child | None = None
 
     def start(self, *, wait: bool = True) -> None:
-        """Start it, and wait until its liveness endpoint answers."""
+        """Start it, and wait until it is alive."""
         (port,) = free_ports(1)
-        environment = _environment(self._settings | {"namespace": NAMESPACE, "health_port": port})
+        self.port = port
+        # Alone, unless a test says otherwise: nobody has to wait for the Lease of one that was killed.
+        alone = {"namespace": NAMESPACE, "health_host": HOST, "health_port": port, "leader_election": False}
+        environment = _environment(alone | self._settings)
         self.child = _run("controller", self._program, self.log, environment | {"KUBECONFIG": str(self._kubeconfig)})
         if wait:
             self.child.wait_until_ready(lambda: _answers(port, "/healthz"), timeout=START_TIMEOUT)
@@ -81,6 +85,17 @@ class Controller:
         """Stop it with SIGKILL."""
         if self.child is not None:
             self.child.kill()
+
+    def metrics(self) -> dict[str, float]:
+        """What it tells Prometheus, by name and labels as they are written."""
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=5)
+        try:
+            connection.request("GET", "/metrics")
+            lines = connection.getresponse().read().decode().splitlines()
+        finally:
+            connection.close()
+        samples = (line.rpartition(" ") for line in lines if line and not line.startswith("#"))
+        return {name: float(value) for name, _, value in samples}
 
 
 class Webhook:
@@ -104,8 +119,10 @@ class Webhook:
             WEBHOOK_ACCOUNT, NAMESPACE, expiration_seconds=24 * 3600
         )
         settings = {
+            "health_host": HOST,
             "webhook_host": HOST,
             "webhook_port": self._port,
+            "webhook_health_port": free_ports(1)[0],
             "webhook_certificate": self._pair.certificate,
             "webhook_key": self._pair.key,
         }

@@ -1,26 +1,28 @@
-"""`locus-operator controller`."""
+"""`locus-operator controller`: waits for its turn, then works."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
+import socket
+import uuid
+from typing import NoReturn
 
-import kopf
+from kubernetes.aio.client import ApiClient
 
 from locus_operator import logs
-from locus_operator.connections import Connections
-from locus_operator.controller import classes, pods, stores
-from locus_operator.controller.class_reconciler import ClassReconciler
 from locus_operator.controller.index import StoreIndex
-from locus_operator.controller.pods import UninjectedPods
-from locus_operator.controller.posting import EventPoster
-from locus_operator.controller.reconciler import Reconciler
-from locus_operator.controller.startup import kopf_settings
-from locus_operator.controller.sweep import Sweep
+from locus_operator.controller.leadership import Leadership, Timing
+from locus_operator.controller.work import Controller
 from locus_operator.engine import Progress
 from locus_operator.kube import Kubernetes
-from locus_operator.kube_pods import KubernetesPods
 from locus_operator.settings import Settings
+from locus_operator.telemetry import ControllerMetrics, serving
+
+EXIT_LOST = 75
+"""Exit status of a process that has lost its Lease: EX_TEMPFAIL of sysexits.h, another one may have it."""
 
 _log = logging.getLogger(__name__)
 
@@ -38,43 +40,54 @@ def run(settings: Settings | None = None, *, progress: Progress | None = None) -
 
 
 async def _run(settings: Settings, progress: Progress | None) -> None:
-    async with Kubernetes.connect() as kubernetes:
-        cluster = await kubernetes.cluster_id()
-        post = EventPoster(kubernetes.client)
-        connections = Connections(limit=settings.connections_per_endpoint)
-        reconciler = Reconciler(kubernetes, settings, cluster, post, connections, progress=progress)
-        index, registry = StoreIndex(), kopf.OperatorRegistry()
-        class_reconciler = ClassReconciler(kubernetes, settings, index, post, reconciler.reconcile_soon)
-        index.on_bound(class_reconciler.recount)
-        if not settings.watch_namespaces:
-            # Or the first looks at the classes would count the stores that the watch has shown so far.
-            for body in await kubernetes.stores():
-                index.remember(body)
-        kopf.on.login(registry=registry)(kopf.login_via_client)
-        stores.register(registry, reconciler, index)
-        classes.register(registry, class_reconciler)
-        uninjected = UninjectedPods(KubernetesPods(kubernetes.client, settings.watch_namespaces))
-        pods.register(registry, uninjected)
-        sweep = Sweep(
-            index,
-            reconciler.sweep,
-            interval=settings.drift_interval_seconds,
-            workers=settings.drift_workers,
-            afterwards=(connections.close_idle, class_reconciler.sweep, uninjected.report_uninjected),
-        )
-        _log.info("controller is starting for %s", ", ".join(settings.watch_namespaces) or "all namespaces")
-        sweeping = asyncio.create_task(sweep.run(), name="drift sweep")
-        try:
-            await kopf.operator(
-                registry=registry,
-                settings=kopf_settings(settings),
-                clusterwide=not settings.watch_namespaces,
-                namespaces=settings.watch_namespaces,
-                standalone=True,
-                liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz",
-            )
-        finally:
-            sweeping.cancel()
-            await asyncio.wait([sweeping])
-            await connections.close()
-            await post.finish()
+    index = StoreIndex()
+    metrics = ControllerMetrics(index.counts)
+    controller = Controller(settings, index, metrics, progress)
+    address = settings.health_host, settings.health_port
+    # Who waits for the Lease is alive and ready: a rollout must not wait for it.
+    async with serving(*address, metrics.registry, alive=controller.trouble, ready=lambda: ""):
+        if not settings.leader_election:
+            metrics.leader.set(1)
+            await controller.go_on()
+            return
+        async with Kubernetes.connect() as kubernetes:
+            leadership = _leadership(kubernetes.client, settings)
+            metrics.leader.set_function(lambda: leadership.is_held)
+            await _lead(leadership, controller)
+
+
+async def _lead(leadership: Leadership, controller: Controller) -> None:
+    if not await _acquired(leadership):
+        return
+    holding = asyncio.create_task(leadership.hold(), name="lease")
+    try:
+        await controller.go_on(leadership.check)
+    finally:
+        holding.cancel()
+        await asyncio.wait([holding])
+        await leadership.release()
+
+
+async def _acquired(leadership: Leadership) -> bool:
+    """Wait for the Lease; false when the process shall end instead."""
+    waiting = asyncio.create_task(leadership.acquire(), name="waiting for the lease")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, waiting.cancel)
+    await asyncio.wait([waiting])
+    if waiting.cancelled():
+        return False
+    waiting.result()
+    return True
+
+
+def _leadership(client: ApiClient, settings: Settings) -> Leadership:
+    # In a pod the host's name is the pod's; a restarted container is another process in it.
+    identity = f"{socket.gethostname()}_{uuid.uuid4()}"
+    timing = Timing.of(settings.lease_seconds)
+    return Leadership(client, settings.namespace, settings.lease_name, identity, timing=timing, lost=_end_at_once)
+
+
+def _end_at_once() -> NoReturn:
+    # Nothing may be changed any more, not even in a `finally`.
+    logging.shutdown()
+    os._exit(EXIT_LOST)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from locus_operator.constants import ConditionType
 from locus_operator.kube import StoreIdentity
 
 
@@ -19,6 +21,8 @@ class IndexedStore:
         bound_class: The class that it was provisioned with, if there is one.
         is_undecided: It names neither a class nor a backend.
         is_suspended: `spec.suspend` is true.
+        backend: Kind of its backend, as far as it is known.
+        reason: Reason of its condition `Ready`; empty before there is one.
     """
 
     identity: StoreIdentity
@@ -26,6 +30,8 @@ class IndexedStore:
     bound_class: str | None
     is_undecided: bool
     is_suspended: bool
+    backend: str = ""
+    reason: str = ""
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> IndexedStore:
@@ -39,6 +45,8 @@ class IndexedStore:
             bound_class=(status.get("className") or class_name) if status.get("backend") else None,
             is_undecided=class_name is None and spec.get("backend") is None,
             is_suspended=spec.get("suspend") is True,
+            backend=str(status.get("backend") or next(iter(spec.get("backend") or ()), "")),
+            reason=_ready_reason(status),
         )
 
 
@@ -71,6 +79,10 @@ class StoreIndex:
         """Return all stores."""
         return tuple(self._stores.values())
 
+    def counts(self) -> dict[tuple[str, str], int]:
+        """Count the stores by backend and by the reason of their condition `Ready`."""
+        return dict(Counter((each.backend, each.reason) for each in self._stores.values()))
+
     def of_class(self, name: str) -> tuple[StoreIdentity, ...]:
         """Return the stores that name a class, ordered by namespace and name."""
         return self._sorted(each for each in self._stores.values() if each.class_name == name)
@@ -91,3 +103,8 @@ class StoreIndex:
         if len(classes) > 1:
             for listener, name in itertools.product(self._listeners, classes - {None}):
                 listener(str(name))
+
+
+def _ready_reason(status: Mapping[str, Any]) -> str:
+    conditions = (each for each in status.get("conditions") or () if each.get("type") == ConditionType.READY)
+    return next((str(each.get("reason", "")) for each in conditions), "")

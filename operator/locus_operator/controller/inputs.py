@@ -77,6 +77,7 @@ class Fetcher:
             sources=sources,
             binding=binding.data if binding is not None else None,
             adopt=adopt,
+            may_change=self._kubernetes.may_change,
             connections=self._connections,
             volumes=KubernetesVolumeClaims(
                 self._kubernetes.client,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -14,6 +15,7 @@ from locus_operator import engine, logs
 from locus_operator.api import CheckpointStore, CheckpointStoreStatus, InvalidSpecError, parse_store
 from locus_operator.api.store import DeletionPolicy
 from locus_operator.connections import Connections
+from locus_operator.constants import ConditionReason, EventReason
 from locus_operator.controller import events, status
 from locus_operator.controller.class_news import ClassNews
 from locus_operator.controller.events import Poster
@@ -26,6 +28,7 @@ from locus_operator.errors import ProvisioningError
 from locus_operator.kube import Kubernetes, Object, StoreIdentity
 from locus_operator.provisioner import Action
 from locus_operator.settings import Settings
+from locus_operator.telemetry import ControllerMetrics
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +55,7 @@ class Reconciler:
         cluster: Identity of the cluster, for claims on backends.
         post: Writes Events.
         connections: Administrators' connections, shared by all stores.
+        metrics: What is counted.
         progress: Called after each action on a backend, with its index in its plan.
     """
 
@@ -62,6 +66,7 @@ class Reconciler:
         cluster: str,
         post: Poster,
         connections: Connections,
+        metrics: ControllerMetrics,
         *,
         progress: Progress | None = None,
     ) -> None:
@@ -71,6 +76,7 @@ class Reconciler:
         self._tenancy = Tenancy(kubernetes)
         self._news = ClassNews(kubernetes, post)
         self._post = post
+        self._metrics = metrics
         self._progress = progress
         self._workers = asyncio.Semaphore(settings.workers)
         self._works: dict[str, Work] = {}
@@ -139,7 +145,10 @@ class Reconciler:
     async def _reconcile(self, store: StoreIdentity, work: Work, *, sweeping: bool = False) -> None:
         work.stay_asleep()
         async with work.lock, self._workers:
+            begin = time.monotonic()
             failure = await self._try(store, work, sweeping=sweeping)
+        outcome = failure.reason if failure is not None else ConditionReason.READY
+        self._metrics.reconciled(work.backend, outcome, time.monotonic() - begin)
         work.failures = 0 if failure is None else work.failures + 1
         backoff = backoff_of(failure, self._settings) if failure is not None else None
         if backoff is not None and self._works.get(store.uid) is work:
@@ -184,6 +193,7 @@ class Reconciler:
             return
         spec, name = await self._tenancy.spec(parsed), parsed.binding_secret_name
         check_place(spec, before)
+        work.backend = spec.backend.kind if spec.backend else ""
         inputs = await self._fetcher.inputs(store, parsed, spec)
         inputs.check_binding(name)
         started = await self._announce(store, before, inputs, generation)
@@ -193,8 +203,11 @@ class Reconciler:
         await self._kubernetes.write_binding(store, name, done.binding, inputs.binding)
         await self._drop_renamed_binding(store, before, name)
         await self._write(store, started, status.succeeded(started, done, name, generation, _now()))
+        self._metrics.expired(work.backend, done.expired or 0)
         for event in events.of_success(before, done, generation):
             self._post(body, event)
+            if event.reason is EventReason.DRIFT_CORRECTED:
+                self._metrics.corrected(work.backend, len(done.plan.actions))
 
     async def _announce(
         self, store: StoreIdentity, before: CheckpointStoreStatus, inputs: Inputs, generation: int

@@ -67,12 +67,14 @@ class Work:
     Attributes:
         lock: Held by whoever works on the store.
         failures: Tries that have failed in a row.
+        backend: Kind of its backend, once it is known.
         sources: Secrets and ConfigMaps that the last reconcile was done with. They outlive their namespace here: it
             takes them along before its stores could be released with them.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     failures: int = 0
+    backend: str = ""
     sources: Mapping[Source, SourceData] = field(default_factory=dict, repr=False)
     _timer: asyncio.TimerHandle | None = None
 

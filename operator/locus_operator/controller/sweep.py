@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
@@ -15,7 +16,10 @@ from locus_operator import logs
 from locus_operator.controller.index import IndexedStore, StoreIndex
 from locus_operator.kube import StoreIdentity
 
+STORE_SECONDS: Final = 120.0
+"""No store takes longer than this."""
 _JITTER: Final = 0.1
+_OVERDUE: Final = 3
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +49,14 @@ class Sweep:
         self._interval = interval
         self._workers = workers
         self._afterwards = afterwards
+        self._last_sign = time.monotonic()
+
+    def trouble(self) -> str:
+        """Say so if the sweep has stopped; empty while it goes on, or waits for its time."""
+        silent = time.monotonic() - self._last_sign
+        if silent < _OVERDUE * self._interval + STORE_SECONDS:
+            return ""
+        return f"the drift sweep gives no sign of life for {silent:.0f} seconds"
 
     async def run(self) -> None:
         """Sweep for ever. The first sweep waits as well: at the start every store is reconciled anyway."""
@@ -62,12 +74,14 @@ class Sweep:
                 group.create_task(self._work(waiting))
         for step in self._afterwards:
             await self._guarded(step(), "a step after the sweep")
+        self._last_sign = time.monotonic()
         _log.info("swept %d stores", len(stores))
 
     async def _work(self, waiting: Iterator[IndexedStore]) -> None:
         for store in waiting:
             if store.identity.uid in self._index:
                 await self._guarded(self._look(store.identity), str(store.identity))
+                self._last_sign = time.monotonic()
 
     async def _guarded(self, step: Awaitable[None], what: str) -> None:
         try:

@@ -12,6 +12,7 @@ from kubernetes.aio.config import ConfigException
 from locus_operator import logs
 from locus_operator.kube import Kubernetes
 from locus_operator.settings import Settings
+from locus_operator.telemetry import WebhookMetrics, serving
 from locus_operator.webhook.server import NoStores, Stores, serve
 from locus_operator.webhook.stores import StoreCache
 
@@ -34,15 +35,23 @@ async def _run(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    metrics = WebhookMetrics()
     async with _stores(settings) as stores:
-        await serve(
-            settings.webhook_host,
-            settings.webhook_port,
-            settings.webhook_certificate,
-            settings.webhook_key,
-            stores,
-            stop=stop,
-        )
+
+        def not_ready() -> str:
+            return "stopping" if stop.is_set() else stores.not_ready
+
+        address = settings.health_host, settings.webhook_health_port
+        async with serving(*address, metrics.registry, alive=lambda: "", ready=not_ready):
+            await serve(
+                settings.webhook_host,
+                settings.webhook_port,
+                settings.webhook_certificate,
+                settings.webhook_key,
+                stores,
+                metrics=metrics,
+                stop=stop,
+            )
 
 
 @asynccontextmanager

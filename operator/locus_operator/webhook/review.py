@@ -50,6 +50,17 @@ def review(document: Any, snapshot: Snapshot = _NO_STORES, *, selects: bool = Fa
     return {"apiVersion": API_VERSION, "kind": KIND, "response": response}
 
 
+def outcome_of(answer: dict[str, Any]) -> str:
+    """Say what an answer of `review` does, for metrics: `fault`, `warned`, `injected` or `unchanged`."""
+    response = answer["response"]
+    warnings = response.get("warnings", ())
+    if _FAULT in warnings:
+        return "fault"
+    if warnings:
+        return "warned"
+    return "injected" if "patch" in response else "unchanged"
+
+
 def _request(document: Any) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("kind") != KIND:
         raise NotAReviewError(f"expected a JSON object of kind {KIND}")

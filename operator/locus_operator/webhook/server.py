@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import ssl
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +16,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from locus_operator.injection.known_stores import Snapshot
-from locus_operator.webhook.review import NotAReviewError, review
+from locus_operator.telemetry import WebhookMetrics
+from locus_operator.webhook.review import NotAReviewError, outcome_of, review
 
 PATH: Final = "/mutate"
 """For pods that ask for stores."""
@@ -49,7 +51,14 @@ class NoStores:
 
 
 async def serve(
-    host: str, port: int, certificate: Path, key: Path, stores: Stores | None = None, *, stop: asyncio.Event
+    host: str,
+    port: int,
+    certificate: Path,
+    key: Path,
+    stores: Stores | None = None,
+    *,
+    metrics: WebhookMetrics | None = None,
+    stop: asyncio.Event,
 ) -> None:
     """Serve admission reviews until `stop` is set, then finish the requests that have begun.
 
@@ -59,6 +68,7 @@ async def serve(
         certificate: PEM certificate chain.
         key: PEM private key.
         stores: What is known about stores; nothing by default.
+        metrics: What is counted.
         stop: Ends the server.
 
     Raises:
@@ -68,7 +78,7 @@ async def serve(
     context = CertificateFiles(certificate, key).server_context()
     stores, requests = stores or NoStores(), _Requests()
     app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[requests.count])
-    app.add_routes(_routes(stores, stop))
+    app.add_routes(_routes(stores, metrics or WebhookMetrics(), stop))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
@@ -109,12 +119,12 @@ class _Requests:
                     await self._none_left.wait()
 
 
-def _routes(stores: Stores, stop: asyncio.Event) -> list[web.RouteDef]:
+def _routes(stores: Stores, metrics: WebhookMetrics, stop: asyncio.Event) -> list[web.RouteDef]:
     async def mutate(request: web.Request) -> web.Response:
-        return await _mutate(request, stores.snapshot, selects=False)
+        return await _mutate(request, stores.snapshot, metrics, selects=False)
 
     async def mutate_selected(request: web.Request) -> web.Response:
-        return await _mutate(request, stores.snapshot, selects=True)
+        return await _mutate(request, stores.snapshot, metrics, selects=True)
 
     async def readyz(_: web.Request) -> web.Response:
         reason = "stopping" if stop.is_set() else stores.not_ready
@@ -130,17 +140,20 @@ def _routes(stores: Stores, stop: asyncio.Event) -> list[web.RouteDef]:
     ]
 
 
-async def _mutate(request: web.Request, snapshot: Snapshot, *, selects: bool) -> web.Response:
+async def _mutate(request: web.Request, snapshot: Snapshot, metrics: WebhookMetrics, *, selects: bool) -> web.Response:
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(text="send Content-Type: application/json")
     try:
         document = json.loads(await request.read())
     except ValueError:
         raise web.HTTPBadRequest(text="the body is no JSON") from None
+    begin = time.perf_counter()
     try:
-        return web.json_response(review(document, snapshot, selects=selects))
+        answer = review(document, snapshot, selects=selects)
     except NotAReviewError as error:
         raise web.HTTPBadRequest(text=str(error)) from None
+    metrics.reviewed(outcome_of(answer), time.perf_counter() - begin)
+    return web.json_response(answer)
 
 
 async def _healthz(_: web.Request) -> web.Response:

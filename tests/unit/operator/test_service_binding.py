@@ -117,10 +117,10 @@ def test_the_uri_leads_to_the_same_place(connection: Connection) -> None:
     }
 
 
-@given(
-    st.text(st.characters(exclude_categories=("Cs",)), min_size=1),
-    st.text(st.characters(exclude_categories=("Cs",)), min_size=1),
-)
+TEXT: Final = st.text(st.characters(codec="utf-8"), min_size=1)
+
+
+@given(TEXT, TEXT)
 def test_any_login_survives_the_uri(username: str, password: str) -> None:
     connection = PostgreSQLConnection(username=username, password=password)
     found = parse_url(binding_of(connection).data["uri"])
