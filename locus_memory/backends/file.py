@@ -68,7 +68,9 @@ class FileBackend(StorageBackend):
         self._source = directory if callable(directory) else None
         self._retention: Retention | None = None
         self._version = 0
-        self._workers = _Workers(_path(directory().directory if callable(directory) else directory))
+        self._workers = _Workers(
+            _directory_of(directory()) if callable(directory) else ThreadDirectory(_path(directory))
+        )
 
     @property
     def capabilities(self) -> CheckpointerCapabilities:
@@ -177,9 +179,9 @@ class FileBackend(StorageBackend):
     async def refresh(self) -> None:
         if self._source is None:
             return
-        path = _path((await asyncio.to_thread(self._source)).directory)
-        if path != self._workers.directory.path:
-            self._workers = _Workers(path)
+        directory = _directory_of(await asyncio.to_thread(self._source))
+        if directory.path != self._workers.directory.path:
+            self._workers = _Workers(directory)
             self._version += 1
 
     async def close(self) -> None:
@@ -217,16 +219,16 @@ class FileBackend(StorageBackend):
     def _own_workers(self) -> _Workers:
         if self._workers.process != os.getpid():
             # Threads do not survive a fork, and a lock may have been held at that moment.
-            self._workers = _Workers(self._workers.directory.path)
+            self._workers = _Workers(self._workers.directory.again())
         return self._workers
 
 
 class _Workers:
     """A directory with the threads that do its blocking work; they start when there is work."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, directory: ThreadDirectory) -> None:
         self.process = os.getpid()
-        self.directory = ThreadDirectory(path)
+        self.directory = directory
         # Apart, so that writers waiting for another process's lock do not hold up readers.
         self.readers = ThreadPoolExecutor(_WORKERS, "locus-file-read")
         self.writers = ThreadPoolExecutor(_WORKERS, "locus-file-write")
@@ -260,6 +262,10 @@ class FileCheckpointer(StorageBackendAdapter):
 def from_connection(source: Callable[[], FileConnection], **options: Unpack[AdapterOptions]) -> StorageBackendAdapter:
     """Make a checkpointer from a binding; `source` returns its document as it is now."""
     return StorageBackendAdapter(FileBackend(source), **options)
+
+
+def _directory_of(document: FileConnection) -> ThreadDirectory:
+    return ThreadDirectory(_path(document.directory), must_exist=document.tables == "provisioned")
 
 
 def _path(directory: str | os.PathLike[str]) -> Path:

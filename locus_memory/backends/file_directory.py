@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from locus_memory.backends.file_document import (
     SUFFIX,
@@ -46,12 +46,23 @@ _STALE_SECONDS: Final = 3600
 
 
 class ThreadDirectory:
-    """One file per thread, replaced as a whole; safe from several threads and processes."""
+    """One file per thread, replaced as a whole; safe from several threads and processes.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: The directory.
+        must_exist: Never make it, and take it for an outage when it is missing: it is where a volume is mounted, and
+            without the volume conversations would be written to the container's own disk, and forgotten with it.
+    """
+
+    def __init__(self, path: Path, *, must_exist: bool = False) -> None:
         self.path = path
+        self._must_exist = must_exist
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
         self._prepared = False
+
+    def again(self) -> Self:
+        """Return the same directory with locks that nobody holds, for a process that was forked."""
+        return type(self)(self.path, must_exist=self._must_exist)
 
     def read(self, thread_id: str) -> History | None:
         """Return a thread's history; None when there is none. Needs no lock: files are replaced at once.
@@ -63,6 +74,7 @@ class ThreadDirectory:
         try:
             return read_document(path, thread_id)
         except FileNotFoundError:
+            self._check_there()
             return None
         except OSError as error:
             raise _translate(error, path) from error
@@ -81,6 +93,7 @@ class ThreadDirectory:
             return [thread_id for path in paths if (thread_id := thread_id_of(path)) is not None]
         except FileNotFoundError:
             # Nothing was saved yet, or a file with a cut name went while it was read.
+            self._check_there()
             return [] if not self.path.exists() else self.thread_ids()
         except OSError as error:
             raise _translate(error, self.path) from error
@@ -159,12 +172,20 @@ class ThreadDirectory:
     def _prepare(self) -> None:
         if self._prepared and (self.path / _LOCKS).is_dir():
             return
+        self._check_there()
         for directory in (self.path, self.path / _LOCKS):
             if not directory.is_dir():
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 _sync_directory(directory.parent)
         self._remove_stale_files()
         self._prepared = True
+
+    def _check_there(self) -> None:
+        if self._must_exist and not self.path.is_dir():
+            raise BackendUnavailableError(
+                f"{self.path} does not exist: the volume of the store is not mounted here. Create the pod again, with "
+                "the store being Ready"
+            )
 
     def _remove_stale_files(self) -> None:
         oldest = time.time() - _STALE_SECONDS
