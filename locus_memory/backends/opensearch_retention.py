@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from locus_memory.backends.opensearch_layout import CHECKPOINT, DELETED, PART, WRITES, microseconds, now
@@ -52,10 +51,10 @@ class Retention:
             yield 0
 
     async def trim(self, keep: int, after: str | None = None) -> AsyncIterator[tuple[str, int]]:
-        """Delete all but the newest checkpoints of each thread, its namespaces taken together.
+        """Delete all but the newest checkpoints of each namespace of each thread.
 
         Args:
-            keep: How many stay, at least 1.
+            keep: How many stay in each, at least 1.
             after: Begin after this thread, in the order of their ids.
 
         Yields:
@@ -65,7 +64,7 @@ class Retention:
         async for hits in self._queries.pages(filters, BY_THREAD):
             manifests = await self._queries.manifests(hits)
             for thread_id, manifest in manifests.items():
-                is_long = len(manifest) > keep
+                is_long = any(len(entries) > keep for entries in manifest.namespaces.values())
                 yield thread_id, await self._reduce(thread_id, lambda each: newest(each, keep)) if is_long else 0
 
     async def _reduce(self, thread_id: str, kept: Callable[[Manifest], Manifest]) -> int:
@@ -98,14 +97,6 @@ class Retention:
 
 
 def newest(manifest: Manifest, keep: int) -> Manifest:
-    """Return a manifest with its newest checkpoints alone.
-
-    Within a namespace they are in the order of their writes. Among namespaces their times decide; a checkpoint that
-    came from elsewhere with an older time counts as written no earlier than the one before it.
-    """
-    times: dict[str, tuple[int, int]] = {}
-    for entries in manifest.namespaces.values():
-        reached = accumulate((entry.created_at for entry in entries), max)
-        times |= {entry.document: (time, n) for n, (entry, time) in enumerate(zip(entries, reached, strict=True))}
-    gone = set(sorted(times, key=times.__getitem__)[:-keep])
+    """Return a manifest with the newest checkpoints of each namespace alone, in the order of their writes."""
+    gone = {entry.document for entries in manifest.namespaces.values() for entry in entries[:-keep]}
     return manifest.without(lambda entry: entry.document in gone)

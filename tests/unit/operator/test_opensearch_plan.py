@@ -225,7 +225,7 @@ def manifest(**times: list[int]) -> Manifest:
     [
         (manifest(a=[1, 2, 3]), 2, {"a1", "a2"}),
         (manifest(a=[1, 2, 3]), 3, {"a0", "a1", "a2"}),
-        (manifest(a=[1, 4], b=[2, 3]), 2, {"a1", "b1"}),
+        (manifest(a=[1, 4], b=[2, 3, 5]), 1, {"a1", "b2"}),
         # The last one written came from elsewhere with an old time: it stays the newest of its namespace.
         (manifest(a=[5, 6, 1]), 1, {"a2"}),
         (manifest(a=[7, 7, 7]), 2, {"a1", "a2"}),
