@@ -134,6 +134,8 @@ class Plan:
 class Report:
     """What people are told of a store that is as desired, beside that it is.
 
+    Tenants of a class read it, too: no names of administrators, of their Secrets, or of other stores.
+
     Attributes:
         note: What they should know about the backend.
         no_login: Why the binding holds no login, where it holds none.

@@ -5,6 +5,8 @@ Programs that do not use `locus_memory` read these; it reads `connection.json` i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 
 from locus_memory.binding import URI_FILE
@@ -20,7 +22,9 @@ from locus_memory.connection import (
     RedisConnection,
 )
 
-_SCHEME_PORTS = {"http": 80, "https": 443}
+_HTTP_PORTS: Final = {"http": 80, "https": 443}
+_OPENSEARCH_PORTS: Final = {"http": 9200, "https": 443}
+"""As `locus_memory.backends.opensearch` takes them."""
 
 
 def well_known_entries(connection: Connection) -> dict[str, str | None]:
@@ -53,9 +57,9 @@ def _place(connection: Connection, login: str) -> dict[str, str | None]:
         case OpenSearchConnection(hosts=hosts, index_name=index):
             parts = urlsplit(hosts[0])
             uri = f"opensearch+{parts.scheme}://{login}{parts.netloc}/{_quoted(index)}"
-            return {**_of_url(hosts[0]), URI_FILE: uri}
+            return {**_of_url(hosts[0], _OPENSEARCH_PORTS), URI_FILE: uri}
         case HTTPConnection(base_url=url):
-            return {**_of_url(url), URI_FILE: url}
+            return {**_of_url(url, _HTTP_PORTS), URI_FILE: url}
         case FileConnection(directory=directory):
             return {URI_FILE: f"file://{quote(directory)}"}
         case MemoryConnection():
@@ -79,9 +83,9 @@ def _bucket_uri(connection: OCIBucketConnection) -> str:
     return f"oci://{_quoted(connection.bucket)}@{connection.namespace}/{quote(connection.prefix)}?{query}"
 
 
-def _of_url(url: str) -> dict[str, str | None]:
+def _of_url(url: str, default_ports: Mapping[str, int]) -> dict[str, str | None]:
     parts = urlsplit(url)
-    return {"host": parts.hostname, "port": str(parts.port or _SCHEME_PORTS[parts.scheme])}
+    return {"host": parts.hostname, "port": str(parts.port or default_ports[parts.scheme])}
 
 
 def _authority(host: str, port: int) -> str:

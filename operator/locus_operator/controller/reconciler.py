@@ -22,7 +22,7 @@ from locus_operator.controller.events import Poster
 from locus_operator.controller.inputs import Fetcher, Inputs
 from locus_operator.controller.place import check_place
 from locus_operator.controller.retries import Work, backoff_of, patient
-from locus_operator.controller.tenancy import Tenancy
+from locus_operator.controller.tenancy import Tenancy, check_identity
 from locus_operator.engine import Failure, Progress
 from locus_operator.errors import ProvisioningError
 from locus_operator.kube import Kubernetes, Object, StoreIdentity
@@ -192,6 +192,7 @@ class Reconciler:
             self._logger(store).info("given the default class %s", class_name)
             return
         spec, name = await self._tenancy.spec(parsed), parsed.binding_secret_name
+        check_identity(spec, allowed=self._settings.inline_identity)
         check_place(spec, before)
         work.backend = spec.backend.kind if spec.backend else ""
         inputs = await self._fetcher.inputs(store, parsed, spec)

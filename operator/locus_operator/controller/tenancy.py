@@ -15,6 +15,8 @@ from locus_operator.api import (
     InvalidSpecError,
     parse_store_class,
 )
+from locus_operator.api.backends import OCIAuthType
+from locus_operator.api.rules import FieldError
 from locus_operator.api.store_class import AllowedNamespaces, NamespacesFrom
 from locus_operator.constants import ConditionReason
 from locus_operator.errors import RefusedError
@@ -30,6 +32,30 @@ def allowed_namespaces(store_class: Mapping[str, Any]) -> AllowedNamespaces:
         return AllowedNamespaces.model_validate_json(json.dumps(written or {}), strict=True, by_name=False)
     except ValidationError:
         return AllowedNamespaces()
+
+
+def check_identity(spec: CheckpointStoreSpec, *, allowed: bool) -> None:
+    """Keep tenants from working with the operator's own identity at a cloud.
+
+    A store that brings its own backend brings the login as well. With the operator's identity it could take over, or
+    delete, whatever the operator may, in any team's name; a class is how a platform team lends that out.
+
+    Args:
+        spec: The effective spec.
+        allowed: The platform team trusts everybody who may create stores.
+
+    Raises:
+        InvalidSpecError: The store has no class, and names an identity instead of a key.
+    """
+    bucket = spec.backend.oci_bucket if spec.backend is not None else None
+    if allowed or spec.class_name is not None or bucket is None:
+        return
+    if bucket.auth.operator.type is not OCIAuthType.API_KEY:
+        advice = (
+            f"{bucket.auth.operator.type} is the operator's own identity, which only a CheckpointStoreClass may use: "
+            "write type: apiKey with secretRef, or className instead of backend"
+        )
+        raise InvalidSpecError((FieldError("spec.backend.ociBucket.auth.operator.type", advice),))
 
 
 class Tenancy:
