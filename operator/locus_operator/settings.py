@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     Attributes:
         namespace: The operator's own namespace: Secrets of a `CheckpointStoreClass` are there.
         watch_namespaces: Namespaces whose stores are reconciled, comma-separated; empty for all.
+        inline_identity: Let stores that bring their own backend use the operator's identity at a cloud, such as its
+            workload identity at OCI; otherwise only classes may. Only where everybody who may create stores is trusted.
         workers: Stores that are worked on at the same time.
         drift_interval_seconds: Pause between two sweeps over all stores, a tenth more or less.
         drift_workers: Stores that a sweep looks at at the same time.
@@ -67,6 +69,7 @@ class Settings(BaseSettings):
 
     namespace: str = Field("locus-system", min_length=1)
     watch_namespaces: Annotated[tuple[str, ...], NoDecode] = ()
+    inline_identity: bool = False
     workers: int = Field(10, ge=1, le=1000)
     drift_interval_seconds: Seconds = 600
     drift_workers: int = Field(4, ge=1, le=1000)
