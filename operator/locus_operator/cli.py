@@ -180,6 +180,31 @@ def webhook() -> None:
     run()
 
 
+@app.command(
+    help="Tell which stores have deletionPolicy Delete and would be left behind by an uninstallation; exit with 3 if "
+    "there are any. Helm runs it before it uninstalls the chart."
+)
+def guard_uninstall(
+    every: Annotated[bool, typer.Option("--every", help="Whatever their policy: the CRDs go, too.")] = False,
+) -> None:
+    """Refuse where stores could not be deleted any more."""
+    from locus_operator import installation_commands
+
+    raise typer.Exit(installation_commands.guard_uninstall(every=every))
+
+
+@app.command(help="Look whether the cluster has the API, and a webhook that is ready. `helm test` runs it in a pod.")
+def check_installation(
+    webhook_configuration: Annotated[
+        str, typer.Option(help="Name of the MutatingWebhookConfiguration; without, no webhook is looked for.")
+    ] = "",
+) -> None:
+    """Check API and webhook."""
+    from locus_operator import installation_commands
+
+    raise typer.Exit(installation_commands.check_installation(webhook_configuration))
+
+
 def main() -> None:
     """Entry point of `locus-operator`."""
     app()

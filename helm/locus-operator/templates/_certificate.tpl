@@ -1,0 +1,40 @@
+{{/* "true" where the controller makes the certificate. */}}
+{{- define "locus-operator.managesCertificate" -}}
+{{- and .Values.webhook.enabled (eq .Values.webhook.certificate.source "selfManaged") -}}
+{{- end -}}
+
+{{- define "locus-operator.certificateSecret" -}}
+{{- if eq .Values.webhook.certificate.source "existingSecret" -}}
+{{- required "webhook.certificate.existingSecret: write the name of the Secret, or choose another webhook.certificate.source" .Values.webhook.certificate.existingSecret -}}
+{{- else -}}
+{{- include "locus-operator.fullname" . }}-webhook-tls
+{{- end -}}
+{{- end -}}
+
+{{- define "locus-operator.webhookService" -}}
+{{- include "locus-operator.fullname" . }}-webhook
+{{- end -}}
+
+{{/* Names and addresses that the API server calls, as {hosts: [...], addresses: [...]}. */}}
+{{- define "locus-operator.certificateSubjects" -}}
+{{- $service := printf "%s.%s" (include "locus-operator.webhookService" .) .Release.Namespace -}}
+{{- $hosts := list (printf "%s.svc" $service) (printf "%s.svc.cluster.local" $service) -}}
+{{- $addresses := list -}}
+{{- with .Values.webhook.clientConfig.url -}}
+{{- $host := regexReplaceAll ":[0-9]+$" (urlParse .).host "" | trimPrefix "[" | trimSuffix "]" -}}
+{{- if or (regexMatch "^[0-9.]+$" $host) (contains ":" $host) -}}
+{{- $addresses = append $addresses $host -}}
+{{- else -}}
+{{- $hosts = append $hosts $host -}}
+{{- end -}}
+{{- end -}}
+{{- dict "hosts" $hosts "addresses" $addresses | toYaml -}}
+{{- end -}}
+
+{{/* Settings of a controller that makes the certificate: it adds the hosts of URLs by itself. */}}
+{{- define "locus-operator.certificateSettings" -}}
+webhookCertificateSecret: {{ include "locus-operator.certificateSecret" . }}
+webhookConfiguration: {{ include "locus-operator.clusterName" . }}
+webhookService: {{ include "locus-operator.webhookService" . }}
+webhookCertificateDays: {{ .Values.webhook.certificate.days }}
+{{- end -}}
