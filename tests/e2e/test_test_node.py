@@ -173,7 +173,7 @@ class TestProbes:
         port = 18473
         probe = {"httpGet": {"path": "/", "port": "web"}, "periodSeconds": 1}
         container = {
-            "command": ["python", "-m", "http.server", "--bind=127.0.0.1", str(port)],
+            "command": ["python", "-m", "http.server", "--bind=0.0.0.0", str(port)],
             "ports": [{"name": "web", "containerPort": port}],
             "readinessProbe": probe,
         }

@@ -41,6 +41,7 @@ class PodContext(Protocol):
     """What a container asks of its pod."""
 
     pod: Object
+    address: str
     directory: Path
     settings: NodeSettings
     objects: ObjectStore
@@ -97,7 +98,7 @@ class Container:
     @property
     def address(self) -> str:
         """The pod's IP address."""
-        return self._context.settings.address
+        return self._context.address
 
     def log_path(self, *, previous: bool = False) -> Path:
         """Return where the present run (or the one before it) logs."""

@@ -1,11 +1,12 @@
 """The node: registers itself, takes pending pods, and runs a worker for each of its pods."""
 
 import asyncio
+import itertools
 import logging
 import os
 import platform
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,16 @@ LEASE_SECONDS = 40
 log = logging.getLogger(__name__)
 
 
+def pod_addresses() -> Iterator[str]:
+    """Yield addresses for pods, each its own, so that several can listen on one port: all of 127.0.0.0/8 is loopback.
+
+    A process that listens on 0.0.0.0 has the port on all of them.
+    """
+    second, third = divmod(os.getpid() % (254 * 256), 256)  # another node on this machine has other ones
+    for fourth in itertools.cycle(range(1, 255)):
+        yield f"127.{second + 1}.{third}.{fourth}"
+
+
 class Node:
     """A node called ``name`` of the cluster that ``kubeconfig`` names.
 
@@ -41,6 +52,7 @@ class Node:
         self._directory = directory.resolve()
         self._images = images.resolve()
         self._workers: dict[str, tuple[PodWorker, asyncio.Task[None]]] = {}
+        self._addresses = pod_addresses()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -111,7 +123,8 @@ class Node:
             return
         uid = pod["metadata"]["uid"]
         directory = self._directory / "pods" / uid
-        worker = PodWorker(pod, directory, self._settings, self._cluster, self._objects, self._session)
+        address = ADDRESS if pod["spec"].get("hostNetwork") else next(self._addresses)
+        worker = PodWorker(pod, directory, address, self._settings, self._cluster, self._objects, self._session)
         self._workers[uid] = worker, self._group.create_task(self._work(uid, worker))
         worker.update(pod)
 

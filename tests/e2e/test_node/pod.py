@@ -26,20 +26,23 @@ class PodWorker:
 
     Args:
         directory: for the pod's volumes and containers; removed in the end.
+        address: the pod's own.
     """
 
     def __init__(
         self,
         pod: Object,
         directory: Path,
+        address: str,
         settings: NodeSettings,
         cluster: Cluster,
         objects: ObjectStore,
         session: aiohttp.ClientSession,
     ) -> None:
-        self.pod = pod
+        self.address = address
         self.directory = directory
         self.settings = settings
+        self.pod = self._addressed(pod)
         self.objects = objects
         self.session = session
         self.volumes = PodVolumes(cluster, objects, directory / "volumes")
@@ -58,7 +61,7 @@ class PodWorker:
 
     def update(self, pod: Object) -> None:
         """Take note of the pod's present object; its deletion is what ends `run`."""
-        self.pod = pod
+        self.pod = self._addressed(pod)
         if "deletionTimestamp" in pod["metadata"]:
             self._deleted.set()
             if pod["metadata"].get("deletionGracePeriodSeconds") == 0:
@@ -162,6 +165,13 @@ class PodWorker:
 
     # Status
 
+    def _addresses(self) -> Object:
+        return {"hostIP": self.settings.address, "podIP": self.address, "podIPs": [{"ip": self.address}]}
+
+    def _addressed(self, pod: Object) -> Object:
+        """Return the pod as its own containers see it: they may ask for an address that nobody has written down yet."""
+        return {**pod, "status": {**(pod.get("status") or {}), **self._addresses()}}
+
     async def _report(self) -> None:
         while True:
             await self._dirty.wait()
@@ -180,9 +190,7 @@ class PodWorker:
             "conditions": self._conditions,
             "initContainerStatuses": [each.state.status(each.spec) for each in self.init],
             "containerStatuses": [each.state.status(each.spec) for each in self.containers],
-            "hostIP": self.settings.address,
-            "podIP": self.settings.address,
-            "podIPs": [{"ip": self.settings.address}],
+            **self._addresses(),
             "startTime": self._started_at,
         }
 
