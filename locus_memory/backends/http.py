@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Unpack
@@ -15,6 +14,7 @@ from locus_memory.connection import HTTPConnection
 from locus_memory.diagnosis import Diagnosis
 from locus_memory.drivers import require
 from locus_memory.errors import BindingError
+from locus_memory.following import FollowsDocument
 from locus_memory.storage import (
     CheckpointSummary,
     NewCheckpoint,
@@ -35,7 +35,7 @@ NO_SUCH_ROUTE = (404, 405)
 """What a service answers for a route that it does not have."""
 
 
-class HTTPBackend(StorageBackend):
+class HTTPBackend(FollowsDocument[HTTPConnection], StorageBackend):
     """Stores checkpoints at a service over HTTP.
 
     What the service can do is asked with the first call, and again after the connection was lost or has changed.
@@ -55,8 +55,7 @@ class HTTPBackend(StorageBackend):
         from locus_memory.backends.http_client import Client
         from locus_memory.backends.http_service import described
 
-        self._source = connection if callable(connection) else lambda: connection
-        self._client: Client = Client(self._source(), auth)
+        self._client: Client = self._follow(connection, lambda document: Client(document, auth))
         self._described = described
         self._known: Service | None = None
 
@@ -148,17 +147,6 @@ class HTTPBackend(StorageBackend):
         from locus_memory.backends.http_diagnosis import service_diagnosis
 
         return service_diagnosis(self._client.connection.base_url, await self._service())
-
-    @property
-    def connection_version(self) -> int:
-        return self._client.version
-
-    async def refresh(self) -> None:
-        # The source may be a file on a slow volume.
-        self._client.use(await asyncio.to_thread(self._source))
-
-    async def close(self) -> None:
-        await self._client.close()
 
     def __repr__(self) -> str:
         return f"HTTPBackend({self._client.connection.base_url!r})"

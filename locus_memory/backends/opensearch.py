@@ -29,6 +29,7 @@ from locus_memory.connection import OpenSearchConnection, describe
 from locus_memory.diagnosis import Diagnosis
 from locus_memory.drivers import require
 from locus_memory.errors import BindingError
+from locus_memory.following import FollowsDocument
 from locus_memory.storage import (
     CheckpointSummary,
     NewCheckpoint,
@@ -51,7 +52,7 @@ _CAPABILITIES = CheckpointerCapabilities(
 )
 
 
-class OpenSearchBackend(StorageBackend):
+class OpenSearchBackend(FollowsDocument[OpenSearchConnection], StorageBackend):
     """Stores checkpoints in an index of OpenSearch 2 or later.
 
     An index that does not exist is created before the first write, unless the connection says that it is provisioned.
@@ -68,8 +69,7 @@ class OpenSearchBackend(StorageBackend):
         require("aiohttp", "opensearch")
         from locus_memory.backends.opensearch_client import Client
 
-        self._source = connection if callable(connection) else lambda: connection
-        self._client = Client(self._source())
+        self._client = self._follow(connection, Client)
         self._threads = Threads(self._client)
         self._saves = Saves(self._client, self._threads)
         self._history = History(self._client, self._threads)
@@ -156,17 +156,6 @@ class OpenSearchBackend(StorageBackend):
 
     async def diagnose(self) -> Diagnosis:
         return await diagnose(self._client)
-
-    @property
-    def connection_version(self) -> int:
-        return self._client.version
-
-    async def refresh(self) -> None:
-        # The source may be a file on a slow volume.
-        self._client.use(await asyncio.to_thread(self._source))
-
-    async def close(self) -> None:
-        await self._client.close()
 
     def __repr__(self) -> str:
         connection = self._client.connection

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
@@ -17,6 +16,7 @@ from locus_memory.checkpointer import UNCHECKED, CheckpointerCapabilities, Unche
 from locus_memory.connection import OracleConnection, describe
 from locus_memory.drivers import require
 from locus_memory.errors import BindingError, CheckpointConflictError, StateTooLargeError
+from locus_memory.following import FollowsDocument
 from locus_memory.history import first_matching
 from locus_memory.storage import (
     CheckpointSummary,
@@ -50,7 +50,7 @@ _VACUUM_THREADS = 200
 _LIST_PAGE = 500
 
 
-class OracleBackend(StorageBackend):
+class OracleBackend(FollowsDocument[OracleConnection], StorageBackend):
     """Stores checkpoints in tables of an Oracle database, 19c or later.
 
     Tables that do not exist are created on first use, unless the connection says that they are provisioned.
@@ -66,8 +66,7 @@ class OracleBackend(StorageBackend):
         require("oracledb", "oracle")
         from locus_memory.backends.oracle_client import Clients
 
-        self._source = connection if callable(connection) else lambda: connection
-        self._clients = Clients(self._source())
+        self._clients = self._follow(connection, Clients)
 
     @property
     def capabilities(self) -> CheckpointerCapabilities:
@@ -240,17 +239,6 @@ class OracleBackend(StorageBackend):
                 await client.execute_many("delete_if_empty", threads)
                 await client.execute_many("repair_latest", threads, commit=True)
         return deleted
-
-    @property
-    def connection_version(self) -> int:
-        return self._clients.version
-
-    async def refresh(self) -> None:
-        # The source may be a file on a slow volume.
-        self._clients.use(await asyncio.to_thread(self._source))
-
-    async def close(self) -> None:
-        await self._clients.close()
 
     def __repr__(self) -> str:
         connection = self._clients.connection

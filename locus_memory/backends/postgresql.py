@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, Unpack
@@ -17,6 +16,7 @@ from locus_memory.connection import PostgreSQLConnection
 from locus_memory.diagnosis import Diagnosis
 from locus_memory.drivers import require
 from locus_memory.errors import CheckpointConflictError, CorruptCheckpointError, MissingPartsError
+from locus_memory.following import FollowsDocument
 from locus_memory.storage import (
     CheckpointSummary,
     NewCheckpoint,
@@ -40,7 +40,7 @@ _VACUUM_THREADS = 500
 """Threads locked at once by `vacuum`: saves to them wait for the batch."""
 
 
-class PostgreSQLBackend(StorageBackend):
+class PostgreSQLBackend(FollowsDocument[PostgreSQLConnection], StorageBackend):
     """Stores checkpoints in a schema of a PostgreSQL database, version 14 or later.
 
     Tables that do not exist are created on first use, unless the connection says that they are provisioned.
@@ -56,8 +56,7 @@ class PostgreSQLBackend(StorageBackend):
         require("psycopg", "postgresql")
         from locus_memory.backends.postgresql_client import Clients
 
-        self._source = connection if callable(connection) else lambda: connection
-        self._clients = Clients(self._source())
+        self._clients = self._follow(connection, Clients)
 
     @property
     def capabilities(self) -> CheckpointerCapabilities:
@@ -229,17 +228,6 @@ class PostgreSQLBackend(StorageBackend):
 
         async with self._clients.bare_connection() as connection:
             return await diagnose(connection, self._clients.connection)
-
-    @property
-    def connection_version(self) -> int:
-        return self._clients.version
-
-    async def refresh(self) -> None:
-        # The source may be a file on a slow volume.
-        self._clients.use(await asyncio.to_thread(self._source))
-
-    async def close(self) -> None:
-        await self._clients.close()
 
     def __repr__(self) -> str:
         connection = self._clients.connection

@@ -5,7 +5,6 @@ A save is as durable as the server's configuration makes it: see `appendfsync`.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +27,7 @@ from locus_memory.connection import RedisConnection
 from locus_memory.diagnosis import Diagnosis
 from locus_memory.drivers import require
 from locus_memory.errors import BindingError, CheckpointConflictError, CorruptCheckpointError, MissingPartsError
+from locus_memory.following import FollowsDocument
 from locus_memory.storage import CheckpointSummary, NewCheckpoint, PendingWrite, StorageBackend, StoredCheckpoint
 from locus_memory.urls import parse_url
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class RedisBackend(StorageBackend):
+class RedisBackend(FollowsDocument[RedisConnection], StorageBackend):
     """Stores checkpoints below a key prefix of Redis 6.2 or later, or of Valkey.
 
     With a time to live, a thread expires as a whole, counted from its last write.
@@ -61,8 +61,7 @@ class RedisBackend(StorageBackend):
 
         if connection is None:
             connection = _from_url(url or "redis://localhost:6379/0")
-        self._source = connection if callable(connection) else lambda: connection
-        self._client: Client = Client(self._source())
+        self._client: Client = self._follow(connection, Client)
 
     @property
     def capabilities(self) -> CheckpointerCapabilities:
@@ -257,17 +256,6 @@ class RedisBackend(StorageBackend):
 
     async def diagnose(self) -> Diagnosis:
         return await diagnose(self._client.ask, self._client.connection)
-
-    @property
-    def connection_version(self) -> int:
-        return self._client.version
-
-    async def refresh(self) -> None:
-        # The source may be a file on a slow volume.
-        self._client.use(await asyncio.to_thread(self._source))
-
-    async def close(self) -> None:
-        await self._client.close()
 
     def __repr__(self) -> str:
         connection = self._client.connection

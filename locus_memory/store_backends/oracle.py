@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from locus_memory.backends.oracle_rows import field_hash, field_hashes
 from locus_memory.connection import OracleConnection, describe
 from locus_memory.drivers import require
 from locus_memory.errors import BindingError
+from locus_memory.following import FollowsDocument
 from locus_memory.store import Namespace
 from locus_memory.store_arguments import check_dimension, namespace_of, namespace_text
 from locus_memory.store_face import PortStore, StoreOptions
@@ -37,7 +37,7 @@ _PUTS_PER_PURGE: Final = 10
 """Every so many puts with a time to live, up to 100 items that have expired are removed."""
 
 
-class OracleStoreBackend(StoreBackend):
+class OracleStoreBackend(FollowsDocument[OracleConnection], StoreBackend):
     """Keeps items in tables of an Oracle schema, beside the checkpoints if there are any.
 
     Embeddings are compared exactly, by VECTOR_DISTANCE.
@@ -70,8 +70,7 @@ class OracleStoreBackend(StoreBackend):
             statements = Statements(names, vectors=dimension is not None)
             return Tables(names, statements, ddl(name, document.owner, dimension), SCHEMA_VERSION)
 
-        self._source = connection if callable(connection) else lambda: connection
-        self._clients = Clients(self._source(), tables_of)
+        self._clients = self._follow(connection, lambda document: Clients(document, tables_of))
         self._suffix = suffix
         self._expiring_puts = itertools.count(1)
 
@@ -164,17 +163,6 @@ class OracleStoreBackend(StoreBackend):
             count = await client.execute("clear", _in(namespace))
             await client.execute("clear_rest", _in(namespace), commit=True)
         return count
-
-    @property
-    def connection_version(self) -> int:
-        return self._clients.version
-
-    async def refresh(self) -> None:
-        # The source may be a file on a slow volume.
-        self._clients.use(await asyncio.to_thread(self._source))
-
-    async def close(self) -> None:
-        await self._clients.close()
 
     def __repr__(self) -> str:
         connection = self._clients.connection

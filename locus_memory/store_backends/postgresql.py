@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from typing import Any, Literal, Unpack
@@ -13,6 +12,7 @@ from locus_memory.backends.postgresql import connection_of
 from locus_memory.backends.postgresql_text import load_text, store_json, store_text
 from locus_memory.connection import PostgreSQLConnection
 from locus_memory.drivers import require
+from locus_memory.following import FollowsDocument
 from locus_memory.store import Namespace
 from locus_memory.store_arguments import MAX_NAMESPACE_BYTES, namespace_of, namespace_text
 from locus_memory.store_face import PortStore, StoreOptions
@@ -23,7 +23,7 @@ _BEHIND_ALL = "\U0010ffff" * MAX_NAMESPACE_BYTES
 """Sorts behind the text of every namespace: these are shorter."""
 
 
-class PostgreSQLStoreBackend(StoreBackend):
+class PostgreSQLStoreBackend(FollowsDocument[PostgreSQLConnection], StoreBackend):
     """Keeps items in a table of a schema, PostgreSQL 14 or later, beside the checkpoints if there are any.
 
     Embeddings are compared exactly: by the extension pgvector where the database has it, else in plain SQL.
@@ -39,8 +39,8 @@ class PostgreSQLStoreBackend(StoreBackend):
         from locus_memory.store_backends.postgresql_schema import SCHEMA_VERSION, ddl
         from locus_memory.store_backends.postgresql_statements import Statements
 
-        self._source = connection if callable(connection) else lambda: connection
-        self._clients = Clients(self._source(), Tables(Statements, ddl, SCHEMA_VERSION))
+        tables = Tables(Statements, ddl, SCHEMA_VERSION)
+        self._clients = self._follow(connection, lambda document: Clients(document, tables))
         self._pgvector: tuple[int, str] | None = None
 
     async def put(self, items: Sequence[NewItem]) -> None:
@@ -124,17 +124,6 @@ class PostgreSQLStoreBackend(StoreBackend):
 
     async def clear(self, namespace: Namespace) -> int:
         return await self._count("clear", _in(namespace))
-
-    @property
-    def connection_version(self) -> int:
-        return self._clients.version
-
-    async def refresh(self) -> None:
-        # The source may be a file on a slow volume.
-        self._clients.use(await asyncio.to_thread(self._source))
-
-    async def close(self) -> None:
-        await self._clients.close()
 
     def __repr__(self) -> str:
         connection = self._clients.connection

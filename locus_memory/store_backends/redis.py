@@ -19,6 +19,7 @@ from pydantic import JsonValue
 from locus_memory.connection import RedisConnection
 from locus_memory.drivers import require
 from locus_memory.errors import BindingError, CorruptCheckpointError
+from locus_memory.following import FollowsDocument
 from locus_memory.metadata import matches
 from locus_memory.store import Namespace
 from locus_memory.store_arguments import namespace_of, namespace_text
@@ -49,7 +50,7 @@ class _Row(NamedTuple):
     metadata: bytes
 
 
-class RedisStoreBackend(StoreBackend):
+class RedisStoreBackend(FollowsDocument[RedisConnection], StoreBackend):
     """Keeps items below a key prefix, beside the checkpoints if there are any. Redis 6.2 or later, or Valkey.
 
     Words and embeddings are compared by the client, which reads a namespace page by page to do so.
@@ -65,8 +66,7 @@ class RedisStoreBackend(StoreBackend):
         require("redis", "redis")
         from locus_memory.backends.redis_client import Client
 
-        self._source = connection if callable(connection) else lambda: connection
-        self._client: Client = Client(self._source())
+        self._client: Client = self._follow(connection, Client)
 
     @property
     def atomic_batches(self) -> bool:
@@ -175,17 +175,6 @@ class RedisStoreBackend(StoreBackend):
 
     async def clear(self, namespace: Namespace) -> int:
         return int(await self._run(scripts.CLEAR, namespace))
-
-    @property
-    def connection_version(self) -> int:
-        return self._client.version
-
-    async def refresh(self) -> None:
-        # The source may be a file on a slow volume.
-        self._client.use(await asyncio.to_thread(self._source))
-
-    async def close(self) -> None:
-        await self._client.close()
 
     def __repr__(self) -> str:
         connection = self._client.connection
