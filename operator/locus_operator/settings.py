@@ -28,6 +28,8 @@ class LogLevel(StrEnum):
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
+ObjectName = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", max_length=253)]
+"""A Kubernetes object; empty for none."""
 
 
 class Settings(BaseSettings):
@@ -61,6 +63,12 @@ class Settings(BaseSettings):
         webhook_key: PEM private key of it.
         webhook_watch: Watch the stores. Without, the webhook needs no cluster, and takes all stores for the default
             ones: no `spec.pods`, no `spec.bindingSecretName`, no files.
+        webhook_certificate_secret: Secret in the operator's namespace in which the controller keeps a certificate for
+            the webhook; empty where something else makes it, such as cert-manager.
+        webhook_configuration: The `MutatingWebhookConfiguration` whose `caBundle` follows it.
+        webhook_service: The webhook's Service, in the operator's namespace: whom the certificate is for.
+        webhook_certificate_days: How long each certificate is valid. A new one is made after two thirds of it, so a
+            third is left for the webhook's pods to get it, which takes them up to two minutes.
         log_format: `json`, one object a line, or `text`.
         log_level: `DEBUG`, `INFO`, `WARNING` or `ERROR`.
     """
@@ -94,6 +102,10 @@ class Settings(BaseSettings):
     webhook_certificate: Path = Path("/etc/locus-operator/tls/tls.crt")
     webhook_key: Path = Path("/etc/locus-operator/tls/tls.key")
     webhook_watch: bool = True
+    webhook_certificate_secret: ObjectName = ""
+    webhook_configuration: ObjectName = ""
+    webhook_service: ObjectName = ""
+    webhook_certificate_days: float = Field(90, ge=0.0001, le=3650)
 
     log_format: LogFormat = LogFormat.JSON
     log_level: LogLevel = LogLevel.INFO
@@ -102,6 +114,14 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _certificate_is_for_something(self) -> Self:
+        if self.webhook_certificate_secret:
+            for name in ("webhook_configuration", "webhook_service"):
+                if not getattr(self, name):
+                    raise ValueError(f"write {name} beside webhook_certificate_secret")
+        return self
 
     @model_validator(mode="after")
     def _pauses_grow(self) -> Self:

@@ -71,7 +71,7 @@ class Controller:
         self.port = port
         # Alone, unless a test says otherwise: nobody has to wait for the Lease of one that was killed.
         alone = {"namespace": NAMESPACE, "health_host": HOST, "health_port": port, "leader_election": False}
-        environment = _environment(alone | self._settings)
+        environment = operator_environment(alone | self._settings)
         self.child = _run("controller", self._program, self.log, environment | {"KUBECONFIG": str(self._kubeconfig)})
         if wait:
             self.child.wait_until_ready(lambda: _answers(port, "/healthz"), timeout=START_TIMEOUT)
@@ -127,7 +127,7 @@ class Webhook:
             "webhook_key": self._pair.key,
         }
         tls = ssl.create_default_context(cafile=str(self._control_plane.authority.pair.certificate))
-        environment = _environment(settings) | {"KUBECONFIG": str(account)}
+        environment = operator_environment(settings) | {"KUBECONFIG": str(account)}
         self._child = _run("webhook", (*_COMMAND, "webhook"), self.log, environment)
         self._child.wait_until_ready(lambda: _answers(self._port, "/readyz", tls), timeout=START_TIMEOUT)
 
@@ -188,7 +188,8 @@ def store_manifest(namespace: str, name: str, spec: Mapping[str, Any], **annotat
     }
 
 
-def _environment(settings: Mapping[str, object]) -> dict[str, str]:
+def operator_environment(settings: Mapping[str, object]) -> dict[str, str]:
+    """Environment of a process of the operator, with settings by name."""
     variables = {f"LOCUS_OPERATOR_{name.upper()}": str(value) for name, value in settings.items()}
     return {**os.environ, "PYTHONUNBUFFERED": "1", **variables}
 

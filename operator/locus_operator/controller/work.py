@@ -10,6 +10,7 @@ import kopf
 
 from locus_operator.connections import Connections
 from locus_operator.controller import classes, pods, stores
+from locus_operator.controller.certificates import webhook_certificate
 from locus_operator.controller.class_reconciler import ClassReconciler
 from locus_operator.controller.index import StoreIndex
 from locus_operator.controller.pods import UninjectedPods
@@ -19,6 +20,7 @@ from locus_operator.controller.startup import kopf_settings
 from locus_operator.controller.sweep import Sweep
 from locus_operator.engine import Progress
 from locus_operator.kube import Kubernetes
+from locus_operator.kube_certificates import KubernetesCertificates
 from locus_operator.kube_pods import KubernetesPods
 from locus_operator.settings import Settings
 from locus_operator.telemetry import ControllerMetrics
@@ -64,7 +66,10 @@ class Controller:
             kopf.on.login(registry=registry)(kopf.login_via_client)
             self._sweep = await self._assemble(kubernetes, registry, connections, post)
             _log.info("controller is starting for %s", ", ".join(settings.watch_namespaces) or "all namespaces")
-            sweeping = asyncio.create_task(self._sweep.run(), name="drift sweep")
+            tasks = [
+                asyncio.create_task(self._sweep.run(), name="drift sweep"),
+                *self._keep_certificate(kubernetes),
+            ]
             try:
                 await kopf.operator(
                     registry=registry,
@@ -74,10 +79,24 @@ class Controller:
                     standalone=True,
                 )
             finally:
-                sweeping.cancel()
-                await asyncio.wait([sweeping])
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
                 await connections.close()
                 await post.finish()
+
+    def _keep_certificate(self, kubernetes: Kubernetes) -> list[asyncio.Task[None]]:
+        settings = self._settings
+        if not settings.webhook_certificate_secret:
+            return []
+        cluster = KubernetesCertificates(
+            kubernetes.client,
+            settings.namespace,
+            settings.webhook_certificate_secret,
+            settings.webhook_configuration,
+        )
+        certificate = webhook_certificate(cluster, settings, self._metrics.certificate_expiry.set)
+        return [asyncio.create_task(certificate.run(), name="webhook certificate")]
 
     async def _assemble(
         self, kubernetes: Kubernetes, registry: kopf.OperatorRegistry, connections: Connections, post: EventPoster

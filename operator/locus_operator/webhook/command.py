@@ -13,7 +13,7 @@ from locus_operator import logs
 from locus_operator.kube import Kubernetes
 from locus_operator.settings import Settings
 from locus_operator.telemetry import WebhookMetrics, serving
-from locus_operator.webhook.server import NoStores, Stores, serve
+from locus_operator.webhook.server import NoStores, Stores, missing_files, serve
 from locus_operator.webhook.stores import StoreCache
 
 
@@ -32,14 +32,18 @@ def run(settings: Settings | None = None) -> None:
 
 
 async def _run(settings: Settings) -> None:
-    stop = asyncio.Event()
+    stop, listening = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     metrics = WebhookMetrics()
     async with _stores(settings) as stores:
 
         def not_ready() -> str:
-            return "stopping" if stop.is_set() else stores.not_ready
+            if stop.is_set():
+                return "stopping"
+            if not listening.is_set():
+                return missing_files(settings.webhook_certificate, settings.webhook_key) or "starting"
+            return stores.not_ready
 
         address = settings.health_host, settings.webhook_health_port
         async with serving(*address, metrics.registry, alive=lambda: "", ready=not_ready):
@@ -50,6 +54,7 @@ async def _run(settings: Settings) -> None:
                 settings.webhook_key,
                 stores,
                 metrics=metrics,
+                listening=listening,
                 stop=stop,
             )
 

@@ -27,6 +27,7 @@ MAX_REQUEST_BYTES: Final = 8 * 1024 * 1024
 """The API server takes objects of at most 3 MB; a review holds up to two of them."""
 SHUTDOWN_SECONDS: Final = 10.0
 """How long requests that have begun may take after SIGTERM; the API server itself waits less."""
+_FILES_SECONDS: Final = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ async def serve(
     stores: Stores | None = None,
     *,
     metrics: WebhookMetrics | None = None,
+    listening: asyncio.Event | None = None,
     stop: asyncio.Event,
 ) -> None:
     """Serve admission reviews until `stop` is set, then finish the requests that have begun.
@@ -69,12 +71,18 @@ async def serve(
         key: PEM private key.
         stores: What is known about stores; nothing by default.
         metrics: What is counted.
+        listening: Set once requests are taken.
         stop: Ends the server.
+
+    It waits for files that are not there yet: the controller may be about to make them.
 
     Raises:
         OSError: The port is taken, or a file cannot be read.
         ssl.SSLError: Certificate and key are none, or do not belong together.
     """
+    await _until_present(certificate, key, stop)
+    if stop.is_set():
+        return
     context = CertificateFiles(certificate, key).server_context()
     stores, requests = stores or NoStores(), _Requests()
     app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[requests.count])
@@ -84,6 +92,8 @@ async def serve(
     try:
         site = web.TCPSite(runner, host, port, ssl_context=context)
         await site.start()
+        if listening is not None:
+            listening.set()
         _log.info("webhook is serving on port %d", port)
         await stop.wait()
         _log.info("webhook is stopping")
@@ -158,6 +168,21 @@ async def _mutate(request: web.Request, snapshot: Snapshot, metrics: WebhookMetr
 
 async def _healthz(_: web.Request) -> web.Response:
     return web.Response(text="ok")
+
+
+def missing_files(*files: Path) -> str:
+    """Say which files are not there yet; empty when all are."""
+    missing = [str(file) for file in files if not file.exists()]
+    return f"waiting for the webhook's certificate: there is no {', no '.join(missing)}" if missing else ""
+
+
+async def _until_present(certificate: Path, key: Path, stop: asyncio.Event) -> None:
+    if reason := missing_files(certificate, key):
+        _log.warning("%s", reason)
+    while missing_files(certificate, key) and not stop.is_set():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FILES_SECONDS):
+                await stop.wait()
 
 
 class CertificateFiles:
