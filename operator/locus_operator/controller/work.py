@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Any, cast
 
 import kopf
 
 from locus_operator.connections import Connections
+from locus_operator.constants import MANAGER
 from locus_operator.controller import classes, pods, stores
 from locus_operator.controller.certificates import webhook_certificate
 from locus_operator.controller.class_reconciler import ClassReconciler
@@ -77,6 +79,8 @@ class Controller:
                     clusterwide=not settings.watch_namespaces,
                     namespaces=settings.watch_namespaces,
                     standalone=True,
+                    # Or kopf asks who the user is, and the one of a container has no name.
+                    identity=cast("Any", MANAGER),
                 )
             finally:
                 for task in tasks:
