@@ -35,9 +35,18 @@ control-plane: ## Get a Kubernetes API server for tests and demo (built once, th
 demo: $(STAMP) control-plane ## From YAML to a resumed conversation, on real servers
 	@$(BIN)/python -m hack.demo
 
+.PHONY: playground
+playground: $(STAMP) control-plane ## The demo's servers, to try things out: docs/tutorial.md
+	@$(BIN)/python -m hack.demo.playground
+
+.PHONY: docs
+docs: $(STAMP) ## Build the documentation into build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "==> build/site/index.html" >&2
+
 .PHONY: test
 test: $(STAMP) lint control-plane ## Everything that CI runs
-	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile
+	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --durations=40 --durations-min=5
 
 .PHONY: lint
 lint: $(STAMP) ## Style, types, layers
@@ -56,4 +65,4 @@ bench: $(STAMP) ## Compare with the raw drivers and with the peers, on real serv
 
 .PHONY: clean
 clean: ## Remove what make has created in this directory
-	rm -rf $(VENV) .cache .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .cache .demo .playground build/site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

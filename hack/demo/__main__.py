@@ -1,12 +1,11 @@
 """Plays the demo from start to end."""
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from typing import Any
 
+from hack.demo.performance import perform
 from hack.demo.screen import Screen
 from hack.demo.stage import Stage
 from tests.e2e.control_plane import REPOSITORY
@@ -135,42 +134,11 @@ class Story:
 
 def main() -> int:
     """Play the demo; return the exit status."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    begin = time.monotonic()
     screen = Screen()
     screen.title("Locus Memory: from YAML to a resumed conversation")
     stage = Stage(REPOSITORY / ".demo", screen)
-    status = _play(stage, screen)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # Whoever is impatient now would leave half of it running.
-        signal.signal(number, signal.SIG_IGN)
-    screen.heading("The end")
-    try:
-        stage.stop()
-    except Exception as error:  # noqa: BLE001 - as below
-        screen.error(f"{error}")
-        status = status or 1
-    if status == 0:
-        stage.discard()
-        screen.note(f"Done in {time.monotonic() - begin:.0f} s.")
-    elif stage.logs.exists():
-        screen.note(f"The logs are in {stage.logs}")
-    return status
-
-
-def _play(stage: Stage, screen: Screen) -> int:
     story = Story(stage, screen)
-    try:
-        stage.start()
-        story.play()
-    except KeyboardInterrupt:
-        screen.error("interrupted")
-        return 130
-    except Exception as error:  # noqa: BLE001 - whatever it is, people want to read what failed and why
-        screen.error(f"{screen.failed_step or 'the demo'}: {error}")
-        story.explain()
-        return 1
-    return 0
+    return perform(stage, screen, story.play, explain=story.explain)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import shutil
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -18,9 +18,17 @@ from tests.e2e.test_node.launcher import NodeProcess
 from tests.servers.postgresql import PostgreSQLServer
 from tests.servers.redis import RedisServer
 
-# The addresses in examples/02-stores.yaml.
-POSTGRESQL_PORT = 15432
-REDIS_PORT = 16379
+
+@dataclass(frozen=True)
+class Addresses:
+    """Ports that a page or an example names, so that they cannot be any that are free."""
+
+    postgresql: int
+    redis: int
+    named_in: str
+
+
+EXAMPLE_ADDRESSES = Addresses(postgresql=15432, redis=16379, named_in="examples/02-stores.yaml")
 DATABASE = "agents"
 POSTGRESQL_ADMIN = "locus_admin"
 AGENT_IMAGE = "locus-agent:example"
@@ -34,6 +42,11 @@ class PortTakenError(RuntimeError):
 class Stage:
     """Everything that the demo needs to run, in ``directory``.
 
+    Args:
+        directory: Where all of it is written; emptied first.
+        screen: Shows how it comes and goes.
+        addresses: Where PostgreSQL and Valkey listen.
+
     Attributes:
         control_plane: the Kubernetes API.
         logins: files with the logins that the operator provisions with, by the name of the Secret made of them.
@@ -41,9 +54,10 @@ class Stage:
         controller_log: that of the controller, JSON lines.
     """
 
-    def __init__(self, directory: Path, screen: Screen) -> None:
+    def __init__(self, directory: Path, screen: Screen, addresses: Addresses = EXAMPLE_ADDRESSES) -> None:
         self._screen = screen
-        self._directory = directory
+        self._addresses = addresses
+        self.directory = directory
         self._stack = ExitStack()
         self.control_plane = ControlPlane(directory)
         self.logs = self.control_plane.log_directory
@@ -52,16 +66,17 @@ class Stage:
 
     def start(self) -> None:
         """Start everything; what was started stays until `stop`."""
-        for product, port in (("PostgreSQL", POSTGRESQL_PORT), ("Redis", REDIS_PORT)):
-            _check_port(product, port)
-        shutil.rmtree(self._directory, ignore_errors=True)
+        addresses = self._addresses
+        for product, port in (("PostgreSQL", addresses.postgresql), ("Redis", addresses.redis)):
+            _check_port(product, port, addresses.named_in)
+        shutil.rmtree(self.directory, ignore_errors=True)
         self.logs.mkdir(parents=True)
         # In a thread of their own while the control plane starts, which must be started from the main one.
         with ThreadPoolExecutor(2) as pool:
             postgresql, redis = pool.submit(self._start_postgresql), pool.submit(self._start_redis)
             with self._screen.step("Kubernetes: kube-apiserver, etcd, kube-controller-manager"):
                 self._stack.enter_context(self.control_plane)
-            with self._screen.step(f"PostgreSQL on port {POSTGRESQL_PORT}, Valkey on port {REDIS_PORT}"):
+            with self._screen.step(f"PostgreSQL on port {addresses.postgresql}, Valkey on port {addresses.redis}"):
                 postgresql.result()
                 redis.result()
         with self._screen.step("locus-operator: custom resources, controller, admission webhook"):
@@ -84,12 +99,12 @@ class Stage:
 
     def discard(self) -> None:
         """Remove what the servers wrote, logs included."""
-        shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def _start_postgresql(self) -> None:
         server = PostgreSQLServer(log=self.logs / "postgresql.log", durable=False)
         self._stack.callback(server.close)
-        server.start(POSTGRESQL_PORT)
+        server.start(self._addresses.postgresql)
         password = secrets.token_urlsafe(16)
         server.create_database(DATABASE).create_admin(POSTGRESQL_ADMIN, password)
         self._write_login("postgresql-admin", POSTGRESQL_ADMIN, password)
@@ -97,11 +112,11 @@ class Stage:
     def _start_redis(self) -> None:
         server = RedisServer(log=self.logs / "valkey.log", aclfile=True)
         self._stack.callback(server.close)
-        server.start(REDIS_PORT)
+        server.start(self._addresses.redis)
         self._write_login("redis-admin", "default", server.password)
 
     def _write_login(self, name: str, user: str, password: str) -> None:
-        path = self._directory / f"{name}.env"
+        path = self.directory / f"{name}.env"
         path.touch(mode=0o600)
         path.write_text(f"username={user}\npassword={password}\n")
         self.logins[name] = path
@@ -118,7 +133,7 @@ class Stage:
 
     def _start_node(self) -> None:
         image = agent_image()
-        node = NodeProcess(self._directory / "node", self.control_plane.kubeconfig, {AGENT_IMAGE: image})
+        node = NodeProcess(self.directory / "node", self.control_plane.kubeconfig, {AGENT_IMAGE: image})
         self._stack.enter_context(node)
 
 
@@ -128,13 +143,13 @@ def agent_image() -> ImageRoot:
     return replace(image, mounts={**image.mounts, "/app": str(EXAMPLES)}, working_dir="/app")
 
 
-def _check_port(product: str, port: int) -> None:
+def _check_port(product: str, port: int, named_in: str) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError as error:
             raise PortTakenError(
-                f"port {port} of {HOST} is taken, and {EXAMPLES.name}/02-stores.yaml expects the demo's {product} "
+                f"port {port} of {HOST} is taken, and {named_in} expects {product} "
                 f"there: end the process that listens on it (ss -ltnp 'sport = :{port}' shows it), and try again"
             ) from error

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import yaml
 
-from hack.demo.stage import EXAMPLES, POSTGRESQL_PORT
+from hack.demo.stage import EXAMPLE_ADDRESSES, EXAMPLES
 from locus_operator.api import parse_store
 from tests.e2e.control_plane import HOST, REPOSITORY, ControlPlane
 from tests.e2e.operator_process import install
@@ -184,9 +184,9 @@ class TestDemo:
     def test_a_port_that_is_taken_is_named(self, tmp_path: Path) -> None:
         with socket.socket() as other:
             other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            other.bind((HOST, POSTGRESQL_PORT))
+            other.bind((HOST, EXAMPLE_ADDRESSES.postgresql))
             other.listen()
             demo = Demo(tmp_path / "output")
             assert demo.wait() == 1
-        assert f"port {POSTGRESQL_PORT} of {HOST} is taken" in demo.output
+        assert f"port {EXAMPLE_ADDRESSES.postgresql} of {HOST} is taken" in demo.output
         assert demo.left() == []
