@@ -29,7 +29,7 @@ async def site(control_plane: ControlPlane, tmp_path: Path) -> AsyncIterator[Sit
 
 
 @asynccontextmanager
-async def controlled(site: Site, validity: float) -> AsyncIterator[Controller]:
+async def controlled(site: Site, validity: float | None) -> AsyncIterator[Controller]:
     controller = site.controller(validity)
     try:
         await asyncio.to_thread(controller.start)
@@ -104,7 +104,7 @@ async def test_a_lost_secret_and_a_controller_that_dies_while_it_makes_another_f
             delete_secret(site)
             await until(a_new_one_is_trusted, "a new CA is trusted")
             await asyncio.to_thread(first.kill)
-            assert await site.secret() is None, "the controller has waited for the API servers"
+            assert not await is_made(site), "the controller has waited for the API servers"
 
             async with controlled(site, LONGER):
                 await until(lambda: is_made(site), "a new Secret")
@@ -131,6 +131,21 @@ async def test_a_webhook_waits_for_its_certificate_and_says_so(site: Site) -> No
         for replica, (_, text) in zip(site.replicas, await answers(site), strict=True):
             volume = replica.directory / "tls"
             assert text == f"waiting for the webhook's certificate: there is no {volume}/tls.crt, no {volume}/tls.key"
+
+
+async def test_without_its_settings_the_controller_keeps_nothing(site: Site) -> None:
+    async with controlled(site, None) as controller:
+
+        async def is_working() -> bool:
+            return "controller is starting" in controller.log.read_text()
+
+        await until(is_working, "it works")
+        await asyncio.sleep(1)
+
+        assert not await is_made(site)
+        assert await site.bundles() == ["", ""]
+        assert controller.metrics()[EXPIRY] == 0
+        assert "certificate" not in controller.log.read_text()
 
 
 async def test_a_ca_bundle_that_somebody_edits_is_corrected(site: Site) -> None:

@@ -178,15 +178,18 @@ class Site:
             webhook["failurePolicy"] = "Fail"
         self.control_plane.apply(configuration)
 
-    def controller(self, validity: float) -> Controller:
-        """A controller that keeps certificates for so many seconds each."""
+    def controller(self, validity: float | None) -> Controller:
+        """A controller that makes certificates for so many seconds each, or none."""
+        log = self.directory / "controller.log"
+        if validity is None:
+            return Controller(self.kubeconfig, log)
         settings = {
             "webhook_certificate_secret": SECRET,
             "webhook_configuration": CONFIGURATION,
             "webhook_service": "locus-operator-webhook",
             "webhook_certificate_days": validity / 86_400,
         }
-        return Controller(self.kubeconfig, self.directory / "controller.log", settings)
+        return Controller(self.kubeconfig, log, settings)
 
     async def secret(self) -> dict[str, str] | None:
         """Decoded entries of the Secret, and its `version`."""
