@@ -132,9 +132,9 @@ class WebhookCertificate:
             await asyncio.sleep(self._timing.settle)
         await self._cluster.write_secret(new.entries(_now()), secret)
         _log.info(
-            "made a new webhook certificate until %s, the one in %s had to be replaced: %s",
-            new.expiry.isoformat(),
+            "wrote a new webhook certificate into %s, valid until %s; of the one before: %s",
             self._cluster.secret_name,
+            new.expiry.isoformat(),
             reason,
         )
         return new
