@@ -41,11 +41,11 @@ playground: $(STAMP) control-plane ## The demo's servers, to try things out: doc
 
 .PHONY: docs
 docs: $(STAMP) ## Build the documentation into build/site
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "==> build/site/index.html" >&2
 
 .PHONY: test
-test: $(STAMP) lint control-plane ## Everything that CI runs
+test: $(STAMP) lint control-plane helm ## Everything that CI runs
 	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --durations=40 --durations-min=5
 
 .PHONY: lint
@@ -58,6 +58,14 @@ lint: $(STAMP) ## Style, types, layers
 .PHONY: crds
 crds: $(STAMP) ## Generate crds/ from the models
 	@$(BIN)/locus-operator crds --output-dir crds
+
+.PHONY: helm
+helm: $(STAMP) ## Get the helm binary that the tests use (downloaded once, then cached)
+	@$(BIN)/python hack/helm > /dev/null
+
+.PHONY: chart
+chart: $(STAMP) crds ## Generate the chart's CRDs, README tables, and examples/operator-rbac.yaml
+	@$(BIN)/python -m hack.chart
 
 .PHONY: bench
 bench: $(STAMP) ## Compare with the raw drivers and with the peers, on real servers

@@ -15,8 +15,8 @@ from tests.e2e.control_plane import HOST, REPOSITORY, ControlPlane, free_ports
 from tests.servers.processes import Child, wait_for
 
 NAMESPACE: Final = "locus-system"
-SERVICE_ACCOUNT: Final = "locus-operator"
-WEBHOOK_ACCOUNT: Final = "locus-webhook"
+SERVICE_ACCOUNT: Final = "locus-operator-controller"
+WEBHOOK_ACCOUNT: Final = "locus-operator-webhook"
 RBAC: Final = REPOSITORY / "examples" / "operator-rbac.yaml"
 CRDS: Final = REPOSITORY / "crds"
 LABEL: Final = "memory.locus.dev/checkpoint-store"

@@ -60,7 +60,7 @@
   verbs: [list]
 {{- end }}
 {{- if eq (include "locus-operator.managesCertificate" .) "true" }}
-# The authority of the webhook's certificate.
+# The `caBundle` of the webhook. Whoever may patch it decides whom the API server asks about pods.
 - apiGroups: [admissionregistration.k8s.io]
   resources: [mutatingwebhookconfigurations]
   resourceNames: [{{ include "locus-operator.clusterName" . }}]
@@ -84,16 +84,16 @@
 - apiGroups: [""]
   resources: [secrets, configmaps]
   verbs: [get]
-{{- end }}
 {{- if eq (include "locus-operator.managesCertificate" .) "true" }}
 # The webhook's certificate.
 - apiGroups: [""]
   resources: [secrets]
   resourceNames: [{{ include "locus-operator.certificateSecret" . }}]
-  verbs: [get, update]
+  verbs: [update]
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create]
+{{- end }}
 {{- end }}
 {{- end -}}
 
