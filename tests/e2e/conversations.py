@@ -1,10 +1,20 @@
 """A conversation of two days with the agent of the examples: its second pod has to know what the first was told."""
 
+import asyncio
 import json
+import re
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from tests.e2e.control_plane import ControlPlane
+import yaml
+from locus.core.messages import Role
+
+from locus_memory.binding import DirectoryBinding
+from locus_memory.opening import open_checkpointer
+from tests.e2e.control_plane import REPOSITORY, ControlPlane
+from tests.e2e.operator_process import Stores
 
 Object = dict[str, Any]
 THREAD = "user-c42"
@@ -48,3 +58,51 @@ def play_day(control_plane: ControlPlane, namespace: str, agent: str) -> Day:
     pods = json.loads(control_plane.kubectl("get", "pods", here, f"--selector=app={agent}", "--output=json"))["items"]
     pod = max(pods, key=lambda each: str(each["metadata"]["creationTimestamp"]))
     return Day(pod, control_plane.kubectl("logs", pod["metadata"]["name"], here))
+
+
+def documented(page: str, language: str) -> list[str]:
+    """The blocks of a language in a page of the documentation."""
+    text = (REPOSITORY / "docs" / page).read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def deploy_agent(stores: Stores, agent: str, **replaced: str) -> None:
+    """Apply the deployment of the examples, for the store ``conversations``.
+
+    Args:
+        stores: Where.
+        agent: Name of the deployment.
+        replaced: Images to use in place of those of the examples, as ``image``.
+    """
+    examples = (REPOSITORY / "examples" / "03-agents.yaml").read_text()
+    deployment: Object = next(yaml.safe_load_all(examples))
+    text = json.dumps(deployment).replace("conversations-postgresql", "conversations")
+    deployment = json.loads(text.replace("agent-postgresql", agent))
+    deployment["metadata"]["namespace"] = stores.namespace
+    if image := replaced.get("image"):
+        for container in deployment["spec"]["template"]["spec"]["containers"]:
+            container["image"] = image
+    stores.control_plane.apply(deployment)
+
+
+def assert_remembered(days: tuple[Day, Day]) -> None:
+    """The second pod answers from what the first was told, and from nothing else."""
+    first, second = days
+    assert first.answer.startswith("Tokyo!")
+    assert second.pod_name != first.pod_name
+    assert "Tokyo" not in json.dumps(second.pod["spec"])
+    assert second.answer == f'Your trip to Tokyo. You told me: "{TOLD}"'
+
+
+def assert_both_days_are_stored(stores: Stores) -> None:
+    """Who has the binding and nothing else reads both questions."""
+    with tempfile.TemporaryDirectory() as directory:
+        for name, value in stores.binding("conversations").items():
+            (Path(directory) / name).write_text(value)
+        state = asyncio.run(_load(DirectoryBinding(Path(directory))))
+    assert [each.content for each in state.messages if each.role is Role.USER] == [TOLD, ASKED]
+
+
+async def _load(binding: DirectoryBinding) -> Any:
+    async with open_checkpointer(binding) as checkpointer:
+        return await checkpointer.load(THREAD)

@@ -1,36 +1,35 @@
 """A conversation of two days in a bucket: the documentation's YAML and statements, with the address of the emulator."""
 
-import asyncio
 import json
-import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import oci  # type: ignore[import-untyped]
 import pytest
 import yaml
-from locus.core.messages import Role
 
-from hack.demo.stage import AGENT_IMAGE, EXAMPLES, agent_image
-from locus_memory.binding import DirectoryBinding
-from locus_memory.opening import open_checkpointer
-from tests.e2e.control_plane import REPOSITORY, ControlPlane
-from tests.e2e.conversations import ASKED, THREAD, TOLD, Day, play_both_days
+from hack.demo.stage import AGENT_IMAGE, agent_image
+from tests.e2e.control_plane import ControlPlane
+from tests.e2e.conversations import (
+    Day,
+    assert_both_days_are_stored,
+    assert_remembered,
+    deploy_agent,
+    documented,
+    play_both_days,
+)
 from tests.e2e.operator_process import Controller, Stores
 from tests.e2e.test_node.launcher import NodeProcess
 from tests.integration.operator.oci_stores import add_policy, agents_key, api_key_secret, reset
 from tests.servers.oci import COMPARTMENT, NAMESPACE, ApiKey, ObjectStorageServer
 
-PAGE = REPOSITORY / "docs" / "provision" / "oci-bucket.md"
 DOCUMENTED = "ocid1.compartment.oc1..aaaaexample"
 Object = dict[str, Any]
 
 
 def blocks(language: str) -> list[str]:
     """The blocks of a language in the documentation, about the emulator's compartment."""
-    text = PAGE.read_text().replace(DOCUMENTED, COMPARTMENT)
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [each.replace(DOCUMENTED, COMPARTMENT) for each in documented("provision/oci-bucket.md", language)]
 
 
 @pytest.fixture(scope="module")
@@ -71,32 +70,16 @@ def stores(
 
 @pytest.fixture(scope="module")
 def days(control_plane: ControlPlane, stores: Stores) -> tuple[Day, Day]:
-    deployment: Object = next(yaml.safe_load_all((EXAMPLES / "03-agents.yaml").read_text()))
-    text = json.dumps(deployment).replace("conversations-postgresql", "conversations")
-    deployment = json.loads(text.replace("agent-postgresql", "agent-oci"))
-    deployment["metadata"]["namespace"] = stores.namespace
-    control_plane.apply(deployment)
+    deploy_agent(stores, "agent-oci")
     return play_both_days(control_plane, stores.namespace, "agent-oci")
 
 
 def test_another_pod_answers_from_what_the_first_was_told(days: tuple[Day, Day]) -> None:
-    first, second = days
-    assert first.answer.startswith("Tokyo!")
-    assert second.pod_name != first.pod_name
-    assert "Tokyo" not in json.dumps(second.pod["spec"])
-    assert second.answer == f'Your trip to Tokyo. You told me: "{TOLD}"'
+    assert_remembered(days)
 
 
-def test_both_days_are_in_the_bucket(stores: Stores, days: tuple[Day, Day], tmp_path: Path) -> None:
-    for name, value in stores.binding("conversations").items():
-        (tmp_path / name).write_text(value)
-
-    async def read() -> Any:
-        async with open_checkpointer(DirectoryBinding(tmp_path)) as checkpointer:
-            return await checkpointer.load(THREAD)
-
-    state = asyncio.run(read())
-    assert [each.content for each in state.messages if each.role is Role.USER] == [TOLD, ASKED]
+def test_both_days_are_in_the_bucket(stores: Stores, days: tuple[Day, Day]) -> None:
+    assert_both_days_are_stored(stores)
 
 
 def test_the_agents_key_reaches_their_own_objects_only(

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,25 +12,31 @@ import pytest
 import yaml
 from locus.core.messages import Role
 
-from hack.demo.stage import AGENT_IMAGE, EXAMPLES, agent_image
+from hack.demo.stage import AGENT_IMAGE, agent_image
 from locus_memory.binding import DirectoryBinding
 from locus_memory.opening import open_checkpointer
-from tests.e2e.control_plane import REPOSITORY, ControlPlane
-from tests.e2e.conversations import ASKED, THREAD, TOLD, Day, play_both_days
+from tests.e2e.control_plane import ControlPlane
+from tests.e2e.conversations import (
+    ASKED,
+    THREAD,
+    TOLD,
+    Day,
+    assert_remembered,
+    deploy_agent,
+    documented,
+    play_both_days,
+)
 from tests.e2e.operator_process import Controller, Stores
 from tests.e2e.test_node.launcher import NodeProcess
 from tests.integration.operator.opensearch_stores import ADMIN, ADMIN_PASSWORD, API
 from tests.servers.opensearch import OpenSearchServer
 
-PAGE = REPOSITORY / "docs" / "provision" / "opensearch.md"
 Object = dict[str, Any]
 
 
 def block(language: str) -> str:
     """The first block of a language in the documentation."""
-    found = re.search(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-    assert found is not None
-    return found[1]
+    return documented("provision/opensearch.md", language)[0]
 
 
 @pytest.fixture(scope="module")
@@ -72,20 +77,12 @@ def stores(
 
 @pytest.fixture(scope="module")
 def days(control_plane: ControlPlane, stores: Stores) -> tuple[Day, Day]:
-    deployment: Object = next(yaml.safe_load_all((EXAMPLES / "03-agents.yaml").read_text()))
-    text = json.dumps(deployment).replace("conversations-postgresql", "conversations")
-    deployment = json.loads(text.replace("agent-postgresql", "agent-opensearch"))
-    deployment["metadata"]["namespace"] = stores.namespace
-    control_plane.apply(deployment)
+    deploy_agent(stores, "agent-opensearch")
     return play_both_days(control_plane, stores.namespace, "agent-opensearch")
 
 
 def test_another_pod_answers_from_what_the_first_was_told(days: tuple[Day, Day]) -> None:
-    first, second = days
-    assert first.answer.startswith("Tokyo!")
-    assert second.pod_name != first.pod_name
-    assert "Tokyo" not in json.dumps(second.pod["spec"])
-    assert second.answer == f'Your trip to Tokyo. You told me: "{TOLD}"'
+    assert_remembered(days)
 
 
 def test_both_days_are_in_the_index_and_can_be_searched(stores: Stores, days: tuple[Day, Day], tmp_path: Path) -> None:

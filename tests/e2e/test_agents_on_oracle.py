@@ -3,8 +3,6 @@
 Controller and pods are the real ones; a `sitecustomize` on their path puts the emulator in the driver's place.
 """
 
-import asyncio
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -15,21 +13,24 @@ from unittest.mock import patch
 
 import pytest
 import yaml
-from locus.core.messages import Role
 
-from hack.demo.stage import AGENT_IMAGE, EXAMPLES, agent_image
-from locus_memory.binding import DirectoryBinding
-from locus_memory.opening import open_checkpointer
+from hack.demo.stage import agent_image
 from locus_operator.backends.oracle_preflight import PRIVILEGES, RETENTION
 from locus_operator.names import RoleNames
 from tests.e2e.control_plane import REPOSITORY, ControlPlane
-from tests.e2e.conversations import ASKED, THREAD, TOLD, Day, play_both_days
+from tests.e2e.conversations import (
+    Day,
+    assert_both_days_are_stored,
+    assert_remembered,
+    deploy_agent,
+    documented,
+    play_both_days,
+)
 from tests.e2e.operator_process import Controller, Stores, Webhook, install
 from tests.e2e.test_node.launcher import NodeProcess
 from tests.servers.oracle import EmulatedOracle, installed
 from tests.servers.postgresql import PostgreSQLServer
 
-PAGE = REPOSITORY / "docs" / "provision" / "oracle.md"
 EMULATED = Path(__file__).with_name("emulated_oracle")
 IMAGE = "locus-agent:oracle"
 PATHS = os.pathsep.join((str(EMULATED), str(REPOSITORY)))
@@ -38,9 +39,7 @@ Object = dict[str, Any]
 
 def block(language: str) -> str:
     """The first block of a language in the documentation."""
-    found = re.search(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-    assert found is not None
-    return found[1]
+    return documented("provision/oracle.md", language)[0]
 
 
 def granted() -> list[str]:
@@ -107,11 +106,7 @@ def stores(
 
 @pytest.fixture(scope="module")
 def days(control_plane: ControlPlane, stores: Stores) -> tuple[Day, Day]:
-    deployment: Object = next(yaml.safe_load_all((EXAMPLES / "03-agents.yaml").read_text()))
-    text = json.dumps(deployment).replace("conversations-postgresql", "conversations").replace(AGENT_IMAGE, IMAGE)
-    deployment = json.loads(text.replace("agent-postgresql", "agent-oracle"))
-    deployment["metadata"]["namespace"] = stores.namespace
-    control_plane.apply(deployment)
+    deploy_agent(stores, "agent-oracle", image=IMAGE)
     return play_both_days(control_plane, stores.namespace, "agent-oracle")
 
 
@@ -121,25 +116,13 @@ def test_the_documentation_lists_the_privileges_that_are_asked_for() -> None:
 
 
 def test_another_pod_answers_from_what_the_first_was_told(days: tuple[Day, Day]) -> None:
-    first, second = days
-    assert first.answer.startswith("Tokyo!")
-    assert second.pod_name != first.pod_name
-    assert "Tokyo" not in json.dumps(second.pod["spec"])
-    assert second.answer == f'Your trip to Tokyo. You told me: "{TOLD}"'
+    assert_remembered(days)
 
 
 def test_both_days_are_in_the_store_which_the_wallet_in_the_binding_leads_to(
-    stores: Stores, days: tuple[Day, Day], tmp_path: Path
+    stores: Stores, days: tuple[Day, Day]
 ) -> None:
-    for name, value in stores.binding("conversations").items():
-        (tmp_path / name).write_text(value)
-
-    async def read() -> Any:
-        async with open_checkpointer(DirectoryBinding(tmp_path)) as checkpointer:
-            return await checkpointer.load(THREAD)
-
-    state = asyncio.run(read())
-    assert [each.content for each in state.messages if each.role is Role.USER] == [TOLD, ASKED]
+    assert_both_days_are_stored(stores)
 
 
 def test_the_issued_login_is_the_one_in_use_and_no_secret_is_in_the_log(

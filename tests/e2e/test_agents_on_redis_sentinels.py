@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from hack.demo.stage import AGENT_IMAGE, EXAMPLES, agent_image
+from hack.demo.stage import AGENT_IMAGE, agent_image
 from tests.e2e.control_plane import REPOSITORY, ControlPlane
-from tests.e2e.conversations import ASKED, TOLD, Day, play_day
+from tests.e2e.conversations import ASKED, Day, assert_remembered, deploy_agent, play_day
 from tests.e2e.operator_process import Controller, Stores
 from tests.e2e.test_node.launcher import NodeProcess
 from tests.servers.redis_sentinel import RedisSentinels
@@ -55,11 +55,7 @@ def stores(
 
 @pytest.fixture(scope="module")
 def days(control_plane: ControlPlane, stores: Stores, sentinels: RedisSentinels) -> tuple[Day, Day]:
-    deployment: Object = next(yaml.safe_load_all((EXAMPLES / "03-agents.yaml").read_text()))
-    text = json.dumps(deployment).replace("conversations-postgresql", "conversations")
-    deployment = json.loads(text.replace("agent-postgresql", "agent-redis"))
-    deployment["metadata"]["namespace"] = stores.namespace
-    control_plane.apply(deployment)
+    deploy_agent(stores, "agent-redis")
     first = play_day(control_plane, stores.namespace, "agent-redis")
     sentinels.promote(sentinels.primary)
     stores.kubectl("set", "env", "deployment/agent-redis", f"MESSAGE={ASKED}")
@@ -67,11 +63,7 @@ def days(control_plane: ControlPlane, stores: Stores, sentinels: RedisSentinels)
 
 
 def test_another_pod_answers_from_another_server(days: tuple[Day, Day]) -> None:
-    first, second = days
-    assert first.answer.startswith("Tokyo!")
-    assert second.pod_name != first.pod_name
-    assert "Tokyo" not in json.dumps(second.pod["spec"])
-    assert second.answer == f'Your trip to Tokyo. You told me: "{TOLD}"'
+    assert_remembered(days)
 
 
 def test_the_binding_has_the_issued_login_and_no_administrators(

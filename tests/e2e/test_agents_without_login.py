@@ -17,7 +17,7 @@ from locus.core.messages import Role
 from hack.demo.stage import AGENT_IMAGE, agent_image
 from locus_memory.backends import FileCheckpointer
 from tests.e2e.control_plane import REPOSITORY, ControlPlane
-from tests.e2e.conversations import ASKED, THREAD, TOLD, Day, play_both_days
+from tests.e2e.conversations import ASKED, THREAD, TOLD, Day, assert_remembered, play_both_days
 from tests.e2e.operator_process import Controller, Stores
 from tests.e2e.test_node.launcher import NodeProcess
 from tests.servers.checkpoint import CheckpointServer
@@ -98,10 +98,7 @@ def at_the_service(control_plane: ControlPlane, stores: Stores, service: Checkpo
 
 class TestFiles:
     def test_another_pod_answers_from_what_the_first_was_told(self, on_files: Days) -> None:
-        first, second = on_files
-        assert first.answer.startswith("Tokyo!")
-        assert second.pod_name != first.pod_name
-        assert second.answer == f'Your trip to Tokyo. You told me: "{TOLD}"'
+        assert_remembered(on_files)
 
     def test_the_pods_have_the_volume_and_no_other_way_to_it(self, on_files: Days) -> None:
         for day in on_files:
@@ -154,10 +151,7 @@ class TestClaim:
 
 class TestService:
     def test_another_pod_answers_from_what_the_first_was_told(self, at_the_service: Days) -> None:
-        first, second = at_the_service
-        assert first.answer.startswith("Tokyo!")
-        assert second.pod_name != first.pod_name
-        assert second.answer == f'Your trip to Tokyo. You told me: "{TOLD}"'
+        assert_remembered(at_the_service)
 
     def test_both_days_are_at_the_service(self, service: CheckpointServer, at_the_service: Days) -> None:
         assert asked_in(service.directory / "threads") == [TOLD, ASKED]

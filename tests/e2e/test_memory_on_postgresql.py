@@ -1,7 +1,6 @@
 """Long-term memory on PostgreSQL: the documentation's store, and an agent that knows a person in its second pod."""
 
 import json
-import re
 import secrets
 from collections.abc import Iterator
 from typing import Any
@@ -12,23 +11,21 @@ import yaml
 from psycopg import sql
 
 from hack.demo.stage import AGENT_IMAGE, agent_image
-from tests.e2e.control_plane import REPOSITORY, ControlPlane
+from tests.e2e.control_plane import ControlPlane
+from tests.e2e.conversations import documented
 from tests.e2e.operator_process import LABEL, Controller, Stores
 from tests.e2e.test_node.launcher import NodeProcess
 from tests.integration.operator.stores import drop_roles
 from tests.servers.postgresql import Database, TLSPostgreSQLServer
 from tests.servers.processes import wait_for
 
-PAGE = REPOSITORY / "docs" / "provision" / "postgresql.md"
 ADMIN = "locus_provisioner"
 Object = dict[str, Any]
 
 
 def block(language: str) -> str:
     """The first block of a language in the documentation."""
-    found = re.search(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-    assert found is not None
-    return found[1]
+    return documented("provision/postgresql.md", language)[0]
 
 
 @pytest.fixture(scope="module")
