@@ -1,0 +1,165 @@
+"""Single templates: CRDs by version, the webhook's registration, certificates, telemetry."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from locus_operator.api.crd import crd_manifests
+from locus_operator.telemetry import ControllerMetrics, WebhookMetrics
+from tests.chart.helm import CHART, named, of_kind, render
+from tests.e2e.operator_process import webhook_configuration
+
+Object = dict[str, Any]
+CERT_MANAGER = {"source": "certManager"}
+
+
+class TestCRDs:
+    @pytest.mark.parametrize(("version", "cel"), [("1.20.2", False), ("1.24.17", False), ("1.28.0", True)])
+    def test_they_are_those_of_the_models_as_far_as_the_server_knows_them(self, version: str, cel: bool) -> None:
+        crds = of_kind(render(version=version), "CustomResourceDefinition")
+        wanted = {each["metadata"]["name"]: each["spec"] for each in crd_manifests(cel=cel)}
+        assert {each["metadata"]["name"]: each["spec"] for each in crds} == wanted
+
+    def test_rules_without_their_field_path_are_for_servers_before_1_28(self) -> None:
+        between, wanted = (of_kind(render(version=each), "CustomResourceDefinition") for each in ("1.27.9", "1.28.0"))
+        text = json.dumps([each["spec"] for each in between])
+        assert "x-kubernetes-validations" in text
+        assert "fieldPath" not in text
+        without = re.sub(r'"fieldPath": "[^"]*", ', "", json.dumps([each["spec"] for each in wanted]))
+        assert text == without
+
+    def test_providers_of_kubernetes_may_append_to_the_version(self) -> None:
+        crds = of_kind(render(version="v1.24.17-eks-1"), "CustomResourceDefinition")
+        assert "x-kubernetes-validations" not in json.dumps(crds)
+
+    @pytest.mark.parametrize(("keep", "annotations"), [(True, {"helm.sh/resource-policy": "keep"}), (False, {})])
+    def test_they_stay_unless_told_otherwise(self, keep: bool, annotations: Object) -> None:
+        for crd in of_kind(render({"crds": {"keep": keep}}), "CustomResourceDefinition"):
+            assert crd["metadata"].get("annotations", {}) == annotations
+
+    def test_they_keep_their_own_labels(self) -> None:
+        crd = named(render(), "CustomResourceDefinition", "checkpointstores.memory.locus.dev")
+        assert crd["metadata"]["labels"]["servicebinding.io/provisioned-service"] == "true"
+
+    def test_where_they_go_with_the_chart_the_guard_looks_at_all_stores(self) -> None:
+        def arguments(keep: bool) -> Any:
+            job = named(render({"crds": {"keep": keep}}), "Job", "locus-operator-uninstall-guard")
+            return job["spec"]["template"]["spec"]["containers"][0].get("args")
+
+        assert arguments(keep=True) is None
+        assert arguments(keep=False) == ["--every"]
+
+
+class TestWebhookConfiguration:
+    def test_it_is_the_one_that_the_other_tests_use_with_namespaces_excluded(self) -> None:
+        objects = render({"webhook": {"clientConfig": {"url": "https://webhook.example.com/"}}})
+        tested = webhook_configuration("https://webhook.example.com", b"")
+        ours = named(objects, "MutatingWebhookConfiguration", "locus-operator")
+        excluded = {"kubernetes.io/metadata.name": ["kube-system", "locus-system"]}
+        for webhook, other in zip(ours["webhooks"], tested["webhooks"], strict=True):
+            expressions = webhook["namespaceSelector"].pop("matchExpressions")
+            assert {each["key"]: each["values"] for each in expressions if each["operator"] == "NotIn"} == excluded
+            assert len(expressions) == 1
+            del other["clientConfig"]["caBundle"]
+            (rule,) = webhook["rules"]
+            assert rule.pop("scope") == "Namespaced"
+            assert webhook == {"namespaceSelector": {}} | other
+
+    def test_it_names_the_service_by_default(self) -> None:
+        (first, second) = named(render(), "MutatingWebhookConfiguration", "locus-operator")["webhooks"]
+        service = named(render(), "Service", first["clientConfig"]["service"]["name"])
+        assert first["clientConfig"]["service"]["port"] in [each["port"] for each in service["spec"]["ports"]]
+        assert [each["clientConfig"]["service"]["path"] for each in (first, second)] == ["/mutate", "/mutate/selected"]
+
+    def test_it_is_for_watched_namespaces_only(self) -> None:
+        objects = render({"watchNamespaces": ["b", "a"]})
+        for webhook in of_kind(objects, "MutatingWebhookConfiguration")[0]["webhooks"]:
+            expressions = webhook["namespaceSelector"]["matchExpressions"]
+            assert {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["a", "b"]} in expressions
+
+    def test_conditions_of_ones_own_are_added(self) -> None:
+        selector: Object = {
+            "matchLabels": {"team": "agents"},
+            "matchExpressions": [{"key": "stage", "operator": "Exists"}],
+        }
+        objects = render({"webhook": {"namespaceSelector": selector, "failurePolicy": "Fail", "timeoutSeconds": 3}})
+        (pods, selected) = named(objects, "MutatingWebhookConfiguration", "locus-operator")["webhooks"]
+        assert pods["namespaceSelector"]["matchLabels"] == {"team": "agents"}
+        assert selected["namespaceSelector"]["matchLabels"] == {
+            "team": "agents",
+            "memory.locus.dev/injection": "enabled",
+        }
+        for webhook in (pods, selected):
+            assert selector["matchExpressions"][0] in webhook["namespaceSelector"]["matchExpressions"]
+            assert (webhook["failurePolicy"], webhook["timeoutSeconds"]) == ("Fail", 3)
+
+
+class TestCertificates:
+    def test_cert_manager_makes_one_for_service_and_url(self) -> None:
+        objects = render({"webhook": {"certificate": CERT_MANAGER, "clientConfig": {"url": "https://10.1.2.3:9443"}}})
+        spec = named(objects, "Certificate", "locus-operator-webhook")["spec"]
+        assert spec["dnsNames"] == [
+            "locus-operator-webhook.locus-system.svc",
+            "locus-operator-webhook.locus-system.svc.cluster.local",
+        ]
+        assert spec["ipAddresses"] == ["10.1.2.3"]
+        assert spec["issuerRef"] == {"kind": "Issuer", "name": "locus-operator-webhook"}
+        configuration = named(objects, "MutatingWebhookConfiguration", "locus-operator")
+        source = configuration["metadata"]["annotations"]["cert-manager.io/inject-ca-from"]
+        assert source == "locus-system/locus-operator-webhook"
+        volume = named(objects, "Deployment", "locus-operator-webhook")["spec"]["template"]["spec"]["volumes"][0]
+        assert volume["secret"]["secretName"] == spec["secretName"]
+
+    def test_an_issuer_of_ones_own_replaces_the_charts(self) -> None:
+        issuer = {"kind": "ClusterIssuer", "name": "internal"}
+        objects = render({"webhook": {"certificate": CERT_MANAGER | {"issuerRef": issuer}}})
+        assert named(objects, "Certificate", "locus-operator-webhook")["spec"]["issuerRef"] == issuer
+        assert not of_kind(objects, "Issuer")
+
+
+class TestTelemetry:
+    def test_alerts_and_dashboard_ask_for_metrics_that_there_are(self) -> None:
+        known = metric_names()
+        for file in ("alerts.yaml", "dashboard.json"):
+            asked = set(re.findall(r"\blocus_operator_[a-z_]+", (CHART / "files" / file).read_text()))
+            assert asked
+            assert asked - known == set(), file
+
+    def test_nothing_is_left_to_be_replaced_in_alerts(self) -> None:
+        values = {
+            "metrics": {"prometheusRule": {"enabled": True}},
+            "controller": {"settings": {"driftIntervalSeconds": 90}},
+        }
+        rule = named(render(values), "PrometheusRule", "locus-operator")
+        expressions = [each["expr"] for each in rule["spec"]["groups"][0]["rules"]]
+        assert not [each for each in expressions if "$" in each]
+        assert any("> 3 * 90" in each for each in expressions)
+        assert all('namespace="locus-system"' in each for each in expressions)
+
+    def test_the_dashboard_is_a_document_with_queries(self) -> None:
+        objects = render({"metrics": {"dashboard": {"enabled": True}}})
+        document = json.loads(named(objects, "ConfigMap", "locus-operator-dashboard")["data"]["locus-operator.json"])
+        assert all(target["expr"] for panel in document["panels"] for target in panel["targets"])
+
+    def test_monitors_find_the_services_of_metrics(self) -> None:
+        objects = render({"metrics": {"serviceMonitor": {"enabled": True}}})
+        services = {each["metadata"]["name"]: each for each in of_kind(objects, "Service")}
+        for monitor in of_kind(objects, "ServiceMonitor"):
+            wanted = monitor["spec"]["selector"]["matchLabels"].items()
+            found = [name for name, each in services.items() if wanted <= each["metadata"]["labels"].items()]
+            assert found == [f"{monitor['metadata']['name']}-metrics"]
+            ports = [each["name"] for each in services[found[0]]["spec"]["ports"]]
+            assert [each["port"] for each in monitor["spec"]["endpoints"]] == ports
+
+
+def metric_names() -> set[str]:
+    """Names of samples as Prometheus sees them, whether or not there is one yet."""
+    suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "gauge": [""]}
+    return {
+        family.name + suffix
+        for metrics in (ControllerMetrics(dict), WebhookMetrics())
+        for family in metrics.registry.collect()
+        for suffix in suffixes[family.type]
+    }
