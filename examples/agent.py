@@ -44,13 +44,17 @@ def find_destination(message: str) -> str | None:
     return next((name for name in SEASONS if name in message), None)
 
 
-def make_agent() -> Agent:
-    """Make the agent. Write `model="openai:..."` or `model="oci:..."` for a real one: nothing else changes."""
+def make_agent(store: str | None = None) -> Agent:
+    """Make the agent. Write `model="openai:..."` or `model="oci:..."` for a real one: nothing else changes.
+
+    Args:
+        store: Which of several stores that the pod has; by default the first, or only, one.
+    """
     return Agent(
         model=FunctionModel(respond),
         tools=[best_month],
         # Finds the bound store. The agent saves after every iteration, and loads before it answers.
-        checkpointer=locus_memory.checkpointer(),
+        checkpointer=locus_memory.checkpointer(store),
         context_window=8192,
     )
 
