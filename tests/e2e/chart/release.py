@@ -17,6 +17,7 @@ Object = dict[str, Any]
 AGENTS = "agents"
 STORE = "conversations-redis"
 AGENT = "agent-redis"
+WEBHOOK_SELECTOR = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component=webhook"
 PER_POD: list[Object] = [
     # All pods of the test node share one network: each listens on its own address, so that all can have one port.
     {"name": f"LOCUS_OPERATOR_{name}_HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}

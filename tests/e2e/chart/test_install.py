@@ -12,6 +12,7 @@ from tests.e2e.chart.release import (
     AGENTS,
     PER_POD,
     STORE,
+    WEBHOOK_SELECTOR,
     Release,
     create_tls_secret,
     example_agents,
@@ -25,7 +26,6 @@ from tests.servers.processes import wait_for
 from tests.servers.redis import RedisServer
 
 Object = dict[str, Any]
-WEBHOOK_SELECTOR = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component=webhook"
 SECRET = "webhook-tls"
 
 
