@@ -10,6 +10,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Processes that share the tests, file by file; each starts servers of its own.
 WORKERS ?= 2
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' locus_memory/_version.py)
+# What builds images: docker, podman or buildah. IMAGE_OPTIONS: --build-arg BASE=…, --build-arg EXTRAS=…
+ENGINE ?= docker
+IMAGE ?= locus-memory/locus-operator:$(VERSION)
+IMAGE_OPTIONS ?=
 # The pip of a new virtual environment may be older than the metadata of today's wheels.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -48,6 +53,15 @@ docs: $(STAMP) ## Build the documentation into build/site
 test: $(STAMP) lint control-plane helm ## Everything that CI runs
 	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --durations=40 --durations-min=5
 
+.PHONY: unit
+unit: $(STAMP) ## What needs no server, for a quick look with another Python
+	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) tests/unit tests/image
+
+.PHONY: kind
+kind: $(STAMP) ## The chart and the images on a kind cluster (needs Docker)
+	@docker version > /dev/null
+	@$(BIN)/python -m pytest -m kind tests/kind $(KIND_OPTIONS)
+
 .PHONY: lint
 lint: $(STAMP) ## Style, types, layers
 	@$(BIN)/ruff check
@@ -66,6 +80,29 @@ helm: $(STAMP) ## Get the helm binary that the tests use (downloaded once, then 
 .PHONY: chart
 chart: $(STAMP) crds ## Generate the chart's CRDs, README tables, and examples/operator-rbac.yaml
 	@$(BIN)/python -m hack.chart
+
+.PHONY: crd-snapshot
+crd-snapshot: crds ## Keep today's CRDs as those of this version, until it is released
+	@if git rev-parse --quiet --verify refs/tags/v$(VERSION) > /dev/null; then echo "v$(VERSION) is released" >&2; exit 1; fi
+	@mkdir -p crds/released/$(VERSION)
+	@cp crds/*.yaml crds/released/$(VERSION)/
+
+.PHONY: image
+image: ## Build the operator's image
+	@$(ENGINE) build --tag $(IMAGE) --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
+		--build-arg SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(IMAGE_OPTIONS) .
+
+.PHONY: image-check
+image-check: $(STAMP) control-plane ## Build it without an engine, look at it, run it (root; buildah, debootstrap)
+	@$(BIN)/python -m hack.image_check
+
+.PHONY: manifests
+manifests: $(STAMP) ## Write dist/locus-operator.yaml and dist/crds.yaml, for those without Helm
+	@$(BIN)/python -m hack.manifests --output-dir dist $(MANIFEST_OPTIONS)
+
+.PHONY: release-notes
+release-notes: $(STAMP) ## Print the notes of this version, or why it cannot be released
+	@$(BIN)/python -m hack.release_notes $(VERSION) $(RELEASE_OPTIONS)
 
 .PHONY: bench
 bench: $(STAMP) ## Compare with the raw drivers and with the peers, on real servers
