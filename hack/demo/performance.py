@@ -50,7 +50,7 @@ def _play(stage: Stage, screen: Screen, play: Callable[[], None], explain: Calla
         screen.error("interrupted")
         return 130
     except Exception as error:  # noqa: BLE001 - whatever it is, people want to read what failed and why
-        screen.error(f"{screen.failed_step or 'the demo'}: {error}")
+        screen.error(f"{screen.failed_step or 'cannot start'}: {error}")
         explain()
         return 1
     return 0
