@@ -270,7 +270,9 @@ class Stores:
         """Reasons and messages of the Events about a store, in their order."""
         selector = f"--field-selector=involvedObject.name={name}"
         items = json.loads(self.kubectl("get", "events", selector, "--output=json"))["items"]
-        return [(item["reason"], item["message"]) for item in sorted(items, key=lambda item: item["eventTime"])]
+        # Kubernetes' own components write Events of the old kind, whose `eventTime` is null.
+        items.sort(key=lambda item: item["eventTime"] or item["firstTimestamp"] or "")
+        return [(item["reason"], item["message"]) for item in items]
 
     def wait_for_event(self, name: str, reason: str) -> str:
         """Wait for an Event; returns its message."""

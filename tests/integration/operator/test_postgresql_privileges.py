@@ -83,8 +83,8 @@ async def test_the_issued_login_is_refused_everything_else(
 async def test_the_idle_login_and_the_roles_cannot_log_in(postgresql_store: Store, database: Database) -> None:
     await postgresql_store.reconcile()
     names = postgresql_store.names
-    can_login = sql.SQL(r"SELECT rolname FROM pg_roles WHERE rolcanlogin AND rolname LIKE 'locus\_%'")
-    assert database.execute(can_login) == [(names.logins[0],)]
+    can_login = sql.SQL("SELECT rolname FROM pg_roles WHERE rolcanlogin AND starts_with(rolname, {})")
+    assert database.execute(can_login.format(names.base)) == [(names.logins[0],)]
 
 
 async def test_a_released_login_is_thrown_out(postgresql_store: Store, database: Database) -> None:
