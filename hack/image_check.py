@@ -47,11 +47,9 @@ exec chroot --userspec="$uid:$uid" "$root" "$@"
 
 def main() -> None:
     """Build twice, compare, look, run."""
-    for program, package in {"buildah": "buildah", "debootstrap": "debootstrap", "unshare": "util-linux"}.items():
-        if shutil.which(program) is None:
-            sys.exit(f"image-check: no {program}: apt-get install --no-install-recommends {package}")
     if os.geteuid() != 0:
-        sys.exit("image-check: needs root, for debootstrap and for mount namespaces")
+        sys.exit("image-check: needs root, for a chroot and for mount namespaces")
+    need("buildah")
     base = os.environ.get("BASE") or stand_in()
     with built(base) as first, built(base) as second:
         same_files(first, second)
@@ -63,6 +61,12 @@ def main() -> None:
             answers(first, work)
             serves(first, work)
     print("image-check: passed")
+
+
+def need(program: str) -> None:
+    """End where a program is missing, which Debian has in a package of its name."""
+    if shutil.which(program) is None:
+        sys.exit(f"image-check: no {program}: apt-get install --no-install-recommends {program}")
 
 
 def buildah(*arguments: str, show: bool = False) -> str:
@@ -81,9 +85,10 @@ def buildah(*arguments: str, show: bool = False) -> str:
 
 
 def stand_in() -> str:
-    """Make the image that stands in for the base, once."""
+    """Make the image that stands in for the base, once; later builds find it."""
     if STAND_IN in buildah("images", "--format={{.Name}}:{{.Tag}}").splitlines():
         return STAND_IN
+    need("debootstrap")
     step("a Debian 12 with Python, with debootstrap")
     sources = "\n".join(file.read_text() for file in Path("/etc/apt").glob("sources.list*/**/*.sources"))
     mirror = re.findall(r"^URIs:\s*(\S+)", sources, re.MULTILINE)[:1]
