@@ -77,7 +77,7 @@ async def _webhooks(client: ApiClient, name: str) -> list[tuple[str, str, str]]:
 
 def _probe_of(config: Any) -> str:
     if config.url:
-        return urlsplit(config.url)._replace(path="/readyz").geturl()
+        return str(urlsplit(config.url)._replace(path="/readyz").geturl())
     service = config.service
     return f"https://{service.name}.{service.namespace}.svc:{service.port or _HTTPS_PORT}/readyz"
 
@@ -102,7 +102,7 @@ async def _ready(name: str, url: str, bundle: str) -> str:
         ):
             text = await response.text()
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise CheckFailedError(f"{name}: {url} does not answer: {error or type(error).__name__}") from None
+        raise CheckFailedError(f"{name}: {url} does not answer: {str(error) or type(error).__name__}") from None
     if response.status != HTTPStatus.OK:
         raise CheckFailedError(f"{name}: {url} is not ready: {text[:200]}")
     return f"the webhook {name} is ready at {url}"
