@@ -251,7 +251,7 @@ def _without_driver(kind: str) -> UnsupportedError:
     return UnsupportedError(
         ConditionReason.NOT_SUPPORTED,
         f"spec.backend.{kind}: this installation of the operator lacks the driver; use an image that has it "
-        f'(`pip install "locus-memory[operator,{extra}]"`, or the build argument EXTRAS={extra})',
+        f'(`pip install "locus-memory[operator,{extra}]"`, or the build argument EXTRAS=operator,{extra})',
     )
 
 

@@ -219,7 +219,7 @@ except engine.UnsupportedError as error:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert f"NotSupported spec.backend.{kind}: this installation" in done.stdout, done.stderr
-    assert f"EXTRAS={extra}" in done.stdout
+    assert f"EXTRAS=operator,{extra}" in done.stdout
 
 
 # --- the binding ---
