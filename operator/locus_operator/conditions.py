@@ -143,11 +143,13 @@ def retention_enforced(spec: CheckpointStoreSpec, enforced: Mapping[str, str]) -
         )
     ignored = [f"spec.retention.{name} ({value})" for name, value in asked.items() if name not in enforced]
     if not ignored:
+        # Where nothing is asked for, what the backend does by itself.
+        told = [how for name, how in enforced.items() if name in asked or not asked]
         return ConditionState(
             ConditionType.RETENTION_ENFORCED,
             ConditionStatus.TRUE,
             ConditionReason.RETENTION_APPLIED,
-            "; ".join(dict.fromkeys(enforced.values())),
+            "; ".join(dict.fromkeys(told)),
         )
     return ConditionState(
         ConditionType.RETENTION_ENFORCED,

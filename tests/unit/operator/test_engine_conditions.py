@@ -126,6 +126,10 @@ def test_retention_is_enforced_when_each_of_its_rules_is() -> None:
     both = {"maxAge": "threads expire", "maxCheckpointsPerThread": "the sweep deletes"}
     found = retention_enforced(spec, both)
     assert (found.status, found.message) == (ConditionStatus.TRUE, "threads expire; the sweep deletes")
+    by_age = store(retention={"maxAge": "1d"}, backend={"memory": {}}).spec
+    assert retention_enforced(by_age, both).message == "threads expire"
+    nothing_asked = store(backend={"memory": {}}).spec
+    assert retention_enforced(nothing_asked, {"maxAge": "threads expire"}).message == "threads expire"
 
 
 def test_rotation_that_nobody_does_is_said() -> None:
