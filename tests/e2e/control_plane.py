@@ -58,10 +58,12 @@ class ControlPlane:
     Args:
         directory: where data, certificates, kubeconfigs and logs go; made if missing.
         binaries: a directory with the binaries; found by ``hack/control-plane`` if not given.
+        audited: groups of users whose requests are written to `audit_log`.
     """
 
-    def __init__(self, directory: Path, binaries: Path | None = None) -> None:
+    def __init__(self, directory: Path, binaries: Path | None = None, audited: Iterable[str] = ()) -> None:
         self.directory = directory.resolve()
+        self._audited = tuple(audited)
         self._given_binaries = binaries
         self._etcd_port, self._peer_port, self._api_port, self._manager_port = free_ports(4)
         self._servers: dict[str, Child] = {}
@@ -125,6 +127,11 @@ class ControlPlane:
     def log_directory(self) -> Path:
         """Directory with one log per server."""
         return self.directory / "logs"
+
+    @property
+    def audit_log(self) -> Path:
+        """Requests of the audited groups, one JSON object a line."""
+        return self.log_directory / "audit.log"
 
     @functools.cached_property
     def binaries(self) -> Path:
@@ -255,9 +262,23 @@ class ControlPlane:
                 "kubelet-client-certificate": kubelet.certificate,
                 "kubelet-client-key": kubelet.key,
                 "kubelet-preferred-address-types": "InternalIP",
+                **self._audit_flags(),
             },
         )
         server.wait_until_ready(lambda: self._answers(self._api_port, "/readyz"), timeout=START_TIMEOUT)
+
+    def _audit_flags(self) -> dict[str, Any]:
+        if not self._audited:
+            return {}
+        policy = {
+            "apiVersion": "audit.k8s.io/v1",
+            "kind": "Policy",
+            "omitStages": ["RequestReceived"],
+            "rules": [{"level": "Metadata", "userGroups": list(self._audited)}, {"level": "None"}],
+        }
+        path = self.directory / "audit-policy.yaml"
+        path.write_text(yaml.safe_dump(policy))
+        return {"audit-policy-file": path, "audit-log-path": self.audit_log}
 
     def start_controller_manager(self) -> None:
         """Start kube-controller-manager and wait until pods can be created."""

@@ -21,7 +21,7 @@
 # Pods that the webhook has missed, or that share a claim, are reported; nothing is ever changed on a pod.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # Stores of files: their claims.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]

@@ -20,7 +20,8 @@ USER = 65532
 @pytest.fixture(scope="package")
 def cluster(tmp_path_factory: pytest.TempPathFactory, server_report: ServerReport) -> Iterator[ControlPlane]:
     """A running API server that nobody else uses."""
-    with ControlPlane(tmp_path_factory.mktemp("chart-control-plane")) as running:
+    audited = ["system:serviceaccounts:locus-system"]
+    with ControlPlane(tmp_path_factory.mktemp("chart-control-plane"), audited=audited) as running:
         server_report.started("cluster", "Kubernetes API server", ".".join(map(str, running.version)))
         for namespace in ("kube-system", "locus-system", "agents"):
             running.kubectl("get", "namespace", namespace, "--ignore-not-found") or running.kubectl(

@@ -11,6 +11,7 @@ from hack.demo.stage import EXAMPLES
 from tests.chart.helm import CHART, NAMESPACE, RELEASE, helm
 from tests.e2e.certificates import KeyPair
 from tests.e2e.control_plane import ControlPlane
+from tests.servers.processes import wait_for
 from tests.servers.redis import RedisServer
 
 Object = dict[str, Any]
@@ -54,8 +55,11 @@ class Release:
         return self.helm("test", RELEASE, "--timeout=60s")
 
     def uninstall(self, *flags: str) -> str:
-        """`helm uninstall`."""
-        return self.helm("uninstall", RELEASE, "--wait", "--timeout=90s", *flags)
+        """`helm uninstall`, and wait until the last pod has ended: Kubernetes deletes them after their Deployments."""
+        printed = self.helm("uninstall", RELEASE, "--wait", "--timeout=90s", *flags)
+        query = ("get", "pods", f"--namespace={NAMESPACE}", f"--selector=app.kubernetes.io/instance={RELEASE}")
+        wait_for(lambda: not self.cluster.kubectl(*query, "--output=name"), timeout=90, what="the last pod gone")
+        return printed
 
     def pods(self, part: str) -> list[Object]:
         """Pods of a part that are not being deleted."""
@@ -64,7 +68,8 @@ class Release:
         return [each for each in json.loads(output)["items"] if "deletionTimestamp" not in each["metadata"]]
 
     def _put(self, verb: str, *flags: str, wait: bool = True) -> str:
-        text = yaml.safe_dump(self._values | {"controller": {"extraEnv": PER_POD[:1]}})
+        controller = {"extraEnv": PER_POD[:1], **self._values.get("controller", {})}
+        text = yaml.safe_dump(self._values | {"controller": controller})
         waiting = ("--wait", "--timeout=120s") if wait else ()
         return helm(
             *(verb, RELEASE, CHART, f"--namespace={NAMESPACE}", "--values=-", *waiting, *flags),
