@@ -22,6 +22,7 @@ from locus_memory._version import __version__
 from locus_operator.api.crd import crd_manifests, render
 from tests.e2e.control_plane import HOST, ControlPlane, free_ports
 from tests.e2e.operator_process import NAMESPACE, SERVICE_ACCOUNT, WEBHOOK_ACCOUNT, install
+from tests.image.dockerfile import Dockerfile
 from tests.servers.processes import Child
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -51,13 +52,15 @@ def main() -> None:
         sys.exit("image-check: needs root, for a chroot and for mount namespaces")
     need("buildah")
     base = os.environ.get("BASE") or stand_in()
-    with built(base) as first, built(base) as second:
-        same_files(first, second)
-        small(first)
-        configured()
-        with tempfile.TemporaryDirectory(prefix="image-check-") as directory:
-            work = Path(directory)
-            work.chmod(0o777)
+    with tempfile.TemporaryDirectory(prefix="image-check-") as directory:
+        context, work = Path(directory) / "context", Path(directory) / "work"
+        work.mkdir()
+        work.chmod(0o777)
+        copy_context(context)
+        with built(base, context) as first, built(base, context) as second:
+            same_files(first, second)
+            small(first)
+            configured()
             answers(first, work)
             serves(first, work)
     print("image-check: passed")
@@ -106,8 +109,16 @@ def stand_in() -> str:
     return STAND_IN
 
 
+def copy_context(target: Path) -> None:
+    """Copy what the Dockerfile copies, so that both builds get the same while somebody goes on working."""
+    for name in ("Dockerfile", ".dockerignore", *Dockerfile.read(REPOSITORY / "Dockerfile").copied()):
+        source = REPOSITORY / name
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target / name) if source.is_dir() else shutil.copy2(source, target / name)
+
+
 @contextmanager
-def built(base: str) -> Iterator[Path]:
+def built(base: str, context: Path) -> Iterator[Path]:
     """Build the image anew; gives a container's file system."""
     step(f"building on {base}")
     arguments = {"BASE": base, "SOURCE_DATE_EPOCH": EPOCH, "VERSION": __version__, "REVISION": "0" * 40}
@@ -118,7 +129,16 @@ def built(base: str) -> Iterator[Path]:
     if Path("/etc/ssl/certs").exists():
         options.append("--volume=/etc/ssl/certs:/etc/ssl/certs:ro")
     # The format that knows health checks.
-    buildah("bud", "--isolation=chroot", "--format=docker", "--no-cache", "--quiet", *options, f"--tag={IMAGE}", ".")
+    buildah(
+        "bud",
+        "--isolation=chroot",
+        "--format=docker",
+        "--no-cache",
+        "--quiet",
+        *options,
+        f"--tag={IMAGE}",
+        str(context),
+    )
     container = buildah("from", IMAGE)
     try:
         yield Path(buildah("mount", container))
