@@ -1,4 +1,4 @@
-"""`locus-operator guard-uninstall` and `check-installation` where they cannot say yes; the chart has the other tests."""
+"""`locus-operator guard-uninstall` and `check-installation` where they cannot say yes; the chart tests the rest."""
 
 import os
 import subprocess
