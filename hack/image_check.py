@@ -129,7 +129,7 @@ def built(base: str, context: Path) -> Iterator[Path]:
     if Path("/etc/ssl/certs").exists():
         options.append("--volume=/etc/ssl/certs:/etc/ssl/certs:ro")
     # The format that knows health checks.
-    buildah(
+    image = buildah(
         "bud",
         "--isolation=chroot",
         "--format=docker",
@@ -144,6 +144,7 @@ def built(base: str, context: Path) -> Iterator[Path]:
         yield Path(buildah("mount", container))
     finally:
         buildah("rm", container)
+        buildah("rmi", "--force", image)  # a copy of everything, each time
 
 
 def same_files(first: Path, second: Path) -> None:
