@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 import aiohttp
@@ -263,7 +263,8 @@ class Container:
             "scratch": str(self._scratch),
             "hostname": pod["spec"].get("hostname") or pod["metadata"]["name"],
             "hosts": self._hosts(),
-            "mounts": [vars(mount) for mount in (*own_mounts, *volumes)],
+            # Parents first: a volume at /tmp must not hide an image's directory below it.
+            "mounts": [vars(mount) for mount in sorted((*own_mounts, *volumes), key=_depth)],
             "read_only_root": bool(security.get("readOnlyRootFilesystem")),
             "no_new_privileges": security.get("allowPrivilegeEscalation") is False,
             **self._command(called),
@@ -332,3 +333,7 @@ class Container:
         self.state.ready = False
         self._context.changed()
         return True
+
+
+def _depth(mount: Mount) -> int:
+    return len(PurePosixPath(mount.target).parts)
