@@ -17,6 +17,7 @@ from tests.e2e.operator_process import Controller
 from tests.e2e.test_node.images import ImageRoot
 from tests.e2e.test_node.launcher import NodeProcess
 from tests.image.dockerfile import Dockerfile
+from tests.integration.operator.stores import drop_roles
 from tests.servers.postgresql import PostgreSQLServer
 from tests.servers.redis import RedisServer
 
@@ -129,8 +130,8 @@ def agents(
     test_node.add_images({AGENT_IMAGE: image, PSQL_IMAGE: ImageRoot()})
     agents = Agents(control_plane, agents_namespace)
     password = secrets.token_urlsafe(16)
-    database = f"agents_{secrets.token_hex(4)}"
-    postgresql_server.create_database(database).create_admin(ADMIN, password)
+    database = postgresql_server.create_database(f"agents_{secrets.token_hex(4)}")
+    database.create_admin(ADMIN, password)
     for name, user, secret in (
         ("postgresql-admin", ADMIN, password),
         ("redis-admin", "default", redis_server.password),
@@ -143,13 +144,14 @@ def agents(
         each["metadata"]["namespace"] = agents_namespace
         backend = each["spec"]["backend"]
         if "postgresql" in backend:
-            backend["postgresql"] |= {"port": postgresql_server.port, "database": database}
+            backend["postgresql"] |= {"port": postgresql_server.port, "database": database.name}
         else:
             backend["redis"]["addresses"] = [f"{redis_server.host}:{redis_server.port}"]
     control_plane.apply(*stores)
     agents.kubectl("wait", "cps", "--all", "--for=condition=Ready", "--timeout=60s")
     yield agents
     agents.kubectl("delete", "cps", "--all", "--timeout=30s")
+    drop_roles(database)
 
 
 class TestManifests:

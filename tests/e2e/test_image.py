@@ -228,7 +228,9 @@ class TestContainers:
     ) -> None:
         health_check = built.dockerfile.final.last("HEALTHCHECK").value.removeprefix("CMD ")
         mounts = [{"name": "tls", "mountPath": "/etc/locus-operator/tls"}] if command == "webhook" else []
-        env = [{"name": "LOCUS_OPERATOR_NAMESPACE", "value": NAMESPACE}]
+        # Stores that other tests have left elsewhere are none of its business.
+        names = ("LOCUS_OPERATOR_NAMESPACE", "LOCUS_OPERATOR_WATCH_NAMESPACES")
+        env = [{"name": name, "value": NAMESPACE} for name in names]
         cluster.apply(pod(command, account, json.loads(health_check), args=[command], volumeMounts=mounts, env=env))
         here = f"--namespace={NAMESPACE}"
         try:

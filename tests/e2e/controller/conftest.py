@@ -29,11 +29,21 @@ def kubeconfig(control_plane: ControlPlane) -> Path:
 
 
 @pytest.fixture(scope="package")
-def controller(kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
+def controller(
+    control_plane: ControlPlane, kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Controller]:
     """A running controller; a test that stops it starts it again."""
     controller = Controller(kubeconfig, tmp_path_factory.mktemp("controller") / "controller.log", PAUSES)
     controller.start()
     yield controller
+    # Stores whose backend has gone would block for good, and be tried by every operator of later tests.
+    left = control_plane.kubectl("get", "cps", "--all-namespaces", "--output=jsonpath={.items[*].metadata.namespace}")
+    for each in set(left.split()):
+        control_plane.kubectl(
+            "annotate", "cps", "--all", "--overwrite", "memory.locus.dev/abandon=true", f"--namespace={each}"
+        )
+    control_plane.kubectl("delete", "cps", "--all", "--all-namespaces", "--timeout=60s")
+    control_plane.kubectl("delete", "checkpointstoreclasses", "--all", "--timeout=30s")
     controller.stop()
 
 

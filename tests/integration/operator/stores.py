@@ -154,13 +154,12 @@ def file_backend(volume_dir: Path) -> Store:
 
 
 def drop_roles(database: Database) -> None:
-    """Drop the database and all roles of stores and administrators that tests have left."""
+    """Drop the database and all roles of stores and administrators that tests have left in no other."""
     database.drop()
-    # Those of an emulated Oracle on the same server are its own.
     left = sql.SQL(
         r"""SELECT rolname FROM pg_roles r WHERE (rolname LIKE 'locus\_%' OR rolname LIKE 'admin\_%') AND NOT EXISTS (
             SELECT 1 FROM pg_shdepend d JOIN pg_database b ON b.oid IN (d.dbid, d.objid)
-            WHERE d.refobjid = r.oid AND b.datname LIKE 'oracle\_%')"""
+            WHERE d.refobjid = r.oid AND b.datname <> current_database())"""
     )
     for (role,) in database.server.execute(left):
         database.server.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
