@@ -20,7 +20,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml constraints.txt hack/install-test-packages
 	@PYTHON=$(PYTHON) hack/install-test-packages
@@ -110,4 +110,4 @@ bench: $(STAMP) ## Compare with the raw drivers and with the peers, on real serv
 
 .PHONY: clean
 clean: ## Remove what make has created in this directory
-	rm -rf $(VENV) .cache .demo .playground build/site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .cache .demo .playground build/site dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
