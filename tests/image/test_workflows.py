@@ -75,10 +75,27 @@ def test_checkouts_leave_no_token_behind_for_others_code(name: str) -> None:
 
 
 @each_workflow
-def test_actions_have_a_version(name: str) -> None:
-    for step in steps(name):
-        if "uses" in step:
-            assert re.fullmatch(r"[\w-]+/[\w-]+@(v\d+|[0-9a-f]{40})", step["uses"])
+def test_actions_are_pinned_by_commit_and_say_which_version_that_is(name: str) -> None:
+    lines = re.findall(r"^ *(?:- )?uses: (.*)$", WORKFLOWS[name].read_text(), re.MULTILINE)
+    for each in lines:
+        # What somebody else may move, or a workflow of ours.
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+|\./\.github/workflows/\w+\.yaml", each), each
+
+
+def test_an_action_has_one_commit_everywhere() -> None:
+    used = {step["uses"] for name in WORKFLOWS for step in steps(name) if "uses" in step}
+    assert len({each.partition("@")[0] for each in used}) == len(used)
+
+
+def test_pinned_actions_are_kept_fresh() -> None:
+    updates = yaml.safe_load((REPOSITORY / ".github/dependabot.yml").read_text())["updates"]
+    assert "github-actions" in [each["package-ecosystem"] for each in updates]
+
+
+def test_the_name_of_a_tag_that_is_released_holds_no_command() -> None:
+    # It reaches make as VERSION, and make writes it into the commands of a recipe: no quotes hold there.
+    (pattern,) = load("release.yaml")["on"]["push"]["tags"]
+    assert set(pattern.replace("[0-9]+", "")) == set("v.")
 
 
 @each_workflow
