@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar
@@ -45,9 +46,14 @@ class Owner:
     name: str
     released: bool = False
 
+    @property
+    def store(self) -> str:
+        """Namespace and name, as people write them: `team-a/support`."""
+        return f"{self.namespace}/{self.name}"
+
     def claim(self) -> str:
         """Return the claim as text, for comments, tags and keys."""
-        document = {"cluster": self.cluster, "uid": self.uid, "store": f"{self.namespace}/{self.name}"}
+        document = {"cluster": self.cluster, "uid": self.uid, "store": self.store}
         return json.dumps({"locus-memory": document | ({"released": True} if self.released else {})})
 
     @classmethod
@@ -65,7 +71,7 @@ class Owner:
         return other is not None and not other.released and (other.cluster, other.uid) == (self.cluster, self.uid)
 
     def __str__(self) -> str:
-        return f"{self.namespace}/{self.name} (uid {self.uid}, cluster {self.cluster})"
+        return f"{self.store} (uid {self.uid}, cluster {self.cluster})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,16 +172,23 @@ class Provisioner(ABC, Generic[BackendT, ObservedT]):
 
     def __init__(self, request: Request[BackendT]) -> None:
         self.request = request
+        self._session = AsyncExitStack()
 
-    @abstractmethod
     async def __aenter__(self) -> Self:
         """Connect as administrator."""
+        async with AsyncExitStack() as session:
+            await self.open(session)
+            self._session = session.pop_all()
+        return self
 
-    @abstractmethod
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Disconnect."""
+        await self._session.__aexit__(kind, error, trace)
+
+    async def open(self, session: AsyncExitStack) -> None:
+        """Borrow what `observe` and `apply` need; the session gives it back, also when this fails halfway."""
 
     @abstractmethod
     async def observe(self) -> ObservedT:

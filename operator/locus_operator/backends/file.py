@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from locus_memory.connection import FileConnection
 from locus_operator.api.backends import AccessMode, FileBackend
@@ -37,15 +36,6 @@ class FileProvisioner(Provisioner[FileBackend, Observed]):
         self._volumes: VolumeClaims = request.volumes
         self._target = _target(request, self._volumes.known)
         self._observed = Observed(None)
-
-    async def __aenter__(self) -> Self:
-        """Connect to nothing: the claims are at hand."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Disconnect from nothing."""
 
     async def observe(self) -> Observed:
         """Read the claim, its StorageClass, and which pods mount it."""
@@ -85,7 +75,7 @@ class FileProvisioner(Provisioner[FileBackend, Observed]):
         """Return the binding document: where the webhook mounts the claim."""
         owner = self.request.owner
         return FileConnection(
-            store=f"{owner.namespace}/{owner.name}",
+            store=owner.store,
             tables="provisioned",
             retention=retention_of(self.request.spec),
             directory=self._volumes.directory(owner.name, self._target.name),

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from datetime import timedelta
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -44,34 +43,24 @@ class HTTPProvisioner(Provisioner[HTTPBackend, Observed]):
         reference = request.backend.headers_secret_ref
         self._secret = reference.name if reference else None
         self._document = HTTPConnection(
-            store=f"{request.owner.namespace}/{request.owner.name}",
+            store=request.owner.store,
             tables="provisioned",
             retention=retention_of(request.spec),
             base_url=request.backend.base_url,
             headers={name: SecretStr(value) for name, value in self._headers().items()},
             ca=certificates(request) if CA in request.secrets else None,
         )
-        self._stack = AsyncExitStack()
         self._probe: Probe
         self._observed: Observed
         self._not_enforced = ""
 
-    async def __aenter__(self) -> Self:
+    async def open(self, session: AsyncExitStack) -> None:
         """Borrow a client; a new one has asked whether the service is well."""
         parts = urlsplit(self._document.base_url)
         opener = Opener(open=self._open, reset=_reset, close=_close)
         key = (self._secret, self.request.backend.health_path, _identity(self._document))
-        client = await self._stack.enter_async_context(
-            self.request.connections.lend((parts.hostname, parts.port or parts.scheme), key, opener)
-        )
-        self._probe = self._probe_with(client)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Give the client back."""
-        await self._stack.__aexit__(kind, error, trace)
+        lent = self.request.connections.lend((parts.hostname, parts.port or parts.scheme), key, opener)
+        self._probe = self._probe_with(await session.enter_async_context(lent))
 
     async def observe(self) -> Observed:
         """Ask what the service can do."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from locus_memory.connection import LongTermMemory, MemoryConnection
 from locus_operator.api.backends import MemoryBackend
@@ -15,15 +14,6 @@ CONNECTION_TYPE: Final = "memory"
 
 class MemoryProvisioner(Provisioner[MemoryBackend, None]):
     """Has nothing to do."""
-
-    async def __aenter__(self) -> Self:
-        """Connect to nothing."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Disconnect from nothing."""
 
     async def observe(self) -> None:
         """See nothing."""
@@ -44,7 +34,7 @@ class MemoryProvisioner(Provisioner[MemoryBackend, None]):
         """Return the binding document."""
         owner, memory = self.request.owner, self.request.spec.long_term_memory
         return MemoryConnection(
-            store=f"{owner.namespace}/{owner.name}",
+            store=owner.store,
             tables="provisioned",
             retention=retention_of(self.request.spec),
             long_term_memory=(

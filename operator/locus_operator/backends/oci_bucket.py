@@ -8,8 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from locus_memory.backends.oci_bucket_layout import Layout
@@ -93,26 +92,18 @@ class OCIBucketProvisioner(Provisioner[OCIBucketBackend, Observed]):
         )
         self._access = Access(document, backend.identity_endpoint, self._target.who)
         self._memory = _MEMORIES.setdefault(request.connections, _Memory())
-        self._stack = AsyncExitStack()
         self._observed: Observed | None = None
         self._policy_written = False
         self._swept = Swept()
 
-    async def __aenter__(self) -> Self:
+    async def open(self, session: AsyncExitStack) -> None:
         """Connect, which proves the login."""
         opener = Opener(self._connect, _nothing, Service.close)
         lent = self.request.connections.lend(self._access.endpoint, self._access.key, opener)
-        self._service = await self._stack.enter_async_context(lent)
+        self._service = await session.enter_async_context(lent)
         place, namespace = self._target.place, self.request.backend.namespace or self._service.namespace
         self._where = Where(namespace, place.compartment, place.bucket, place.prefix, self._target.policy)
         self._changes = Changes(self._service, self._where, self._target)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Give the connection back."""
-        await self._stack.__aexit__(kind, error, trace)
 
     async def observe(self) -> Observed:
         """Look at bucket, claims, rules, replication and policies."""
@@ -162,7 +153,7 @@ class OCIBucketProvisioner(Provisioner[OCIBucketBackend, Observed]):
         backend, owner, days = self.request.backend, self.request.owner, expiry_days(self.request.spec.retention)
         return OCIBucketConnection.model_validate(
             {
-                "store": f"{owner.namespace}/{owner.name}",
+                "store": owner.store,
                 "tables": "provisioned",
                 "retention": retention_of(self.request.spec),
                 "bucket": self._where.bucket,
@@ -245,7 +236,7 @@ class OCIBucketProvisioner(Provisioner[OCIBucketBackend, Observed]):
 def _prefix(request: Request[OCIBucketBackend]) -> str:
     given, owner = request.backend.prefix or "", request.owner
     # The stores of a class share its bucket, and a prefix that they all had would be the first one's.
-    prefix = f"{given}{owner.namespace}/{owner.name}/" if given and request.spec.class_name else given
+    prefix = f"{given}{owner.store}/" if given and request.spec.class_name else given
     try:
         Layout(prefix)
     except BindingError as error:

@@ -95,7 +95,7 @@ class Changes:
                 details = models.CreatePolicyDetails(
                     compartment_id=self._where.compartment,
                     name=self._where.policy,
-                    description=f"Agents of the CheckpointStore {owner.namespace}/{owner.name} (locus-operator)",
+                    description=f"Agents of the CheckpointStore {owner.store} (locus-operator)",
                     statements=list(statements),
                     freeform_tags={TAG: tag},
                 )

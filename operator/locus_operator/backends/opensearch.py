@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final
 from urllib.parse import quote
 
 from pydantic import SecretStr
@@ -66,22 +65,14 @@ class OpenSearchProvisioner(Provisioner[OpenSearchBackend, Observed]):
         index = self._prefix + _SUFFIX
         self._target = Target(index, self._names, owner, request.password, backend.shards, backend.replicas)
         self._observed: Observed | None = None
-        self._borrowed = AsyncExitStack()
 
-    async def __aenter__(self) -> Self:
+    async def open(self, session: AsyncExitStack) -> None:
         """Connect."""
         key = (self._admin.username, self._admin.password, self._ca)
         opener = Opener(self._open, _ping, Cluster.close)
         lent = self.request.connections.lend(self.request.backend.hosts, key, opener)
-        self._cluster = await self._borrowed.enter_async_context(lent)
+        self._cluster = await session.enter_async_context(lent)
         self._cluster.choose_index(self._target.index)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Give the connection back."""
-        await self._borrowed.__aexit__(kind, error, trace)
 
     async def observe(self) -> Observed:
         """Read all objects of the store; log in as the application."""
@@ -140,7 +131,7 @@ class OpenSearchProvisioner(Provisioner[OpenSearchBackend, Observed]):
         """Return the binding document of the first user; without the security plugin there is no login in it."""
         owner = self.request.owner
         document = OpenSearchConnection(
-            store=f"{owner.namespace}/{owner.name}",
+            store=owner.store,
             tables="provisioned",
             retention=retention_of(self.request.spec),
             hosts=self.request.backend.hosts,

@@ -7,8 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final
 
 import oracledb
 from pydantic import SecretStr
@@ -66,20 +65,12 @@ class OracleProvisioner(Provisioner[OracleBackend, Observed]):
         self._wallet = Wallet.of(request.secrets[_WALLET], wallet.name) if wallet else None
         self._database = Database(backend.dsn, self._wallet, admin_credentials(request))
         self._password = request.password
-        self._stack = AsyncExitStack()
         self._admin: Administrator | None = None
 
-    async def __aenter__(self) -> Self:
+    async def open(self, session: AsyncExitStack) -> None:
         """Borrow an administrator's connection."""
         lent = self.request.connections.lend(self._database.endpoint, self._database.key, self._database.opener())
-        self._admin = Administrator(await self._stack.enter_async_context(lent), self._database)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Give it back."""
-        await self._stack.__aexit__(kind, error, trace)
+        self._admin = Administrator(await session.enter_async_context(lent), self._database)
 
     async def observe(self) -> Observed:
         """Read the data dictionary, and try the login with the binding's password."""
@@ -132,7 +123,7 @@ class OracleProvisioner(Provisioner[OracleBackend, Observed]):
         """Return the binding document of the first login."""
         layout, wallet = self._layout, self._wallet
         return OracleConnection(
-            store=f"{self.request.owner.namespace}/{self.request.owner.name}",
+            store=self.request.owner.store,
             tables="provisioned",
             retention=retention_of(self.request.spec),
             long_term_memory=LongTermMemory(embedding_dimension=layout.dimension) if layout.memory else None,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import psycopg
 from psycopg import AsyncConnection, sql
@@ -47,26 +46,16 @@ class PostgreSQLProvisioner(Provisioner[PostgreSQLBackend, Observed]):
         self._memory = memory if memory is not None and memory.enabled else None
         self._tables = Tables.of(self._schema, long_term_memory=self._memory is not None)
         self._vectors: Extension | None = None
-        self._session = AsyncExitStack()
         self._connection: AsyncConnection[Any] | None = None
 
-    async def __aenter__(self) -> Self:
+    async def open(self, session: AsyncExitStack) -> None:
         """Borrow a connection, and wait for another operator that works at the same store."""
-        async with AsyncExitStack() as session:
-            self._connection = await session.enter_async_context(
-                self._server.lend(self.request.connections, self._admin)
-            )
-            with self._server.explaining("lock out other operators from this store"):
-                lock = "SELECT pg_advisory_lock(hashtextextended('locus-operator ' || %s, 0))"
-                await self._connection.execute(lock, (self._names.base,))
-            self._session = session.pop_all()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Give the connection back, which ends the lock as well."""
-        await self._session.__aexit__(kind, error, trace)
+        lent = self._server.lend(self.request.connections, self._admin)
+        self._connection = await session.enter_async_context(lent)
+        with self._server.explaining("lock out other operators from this store"):
+            # Giving the connection back ends the lock as well.
+            lock = "SELECT pg_advisory_lock(hashtextextended('locus-operator ' || %s, 0))"
+            await self._connection.execute(lock, (self._names.base,))
 
     async def observe(self) -> Observed:
         """Read the catalogs, and try the login with the binding's password."""
@@ -117,7 +106,7 @@ class PostgreSQLProvisioner(Provisioner[PostgreSQLBackend, Observed]):
         """Return the binding document of the first login."""
         backend = self.request.backend
         return PostgreSQLConnection(
-            store=f"{self.request.owner.namespace}/{self.request.owner.name}",
+            store=self.request.owner.store,
             tables="provisioned",
             retention=retention_of(self.request.spec),
             host=backend.host.strip("[]"),

@@ -7,8 +7,7 @@ gets them when it is back, and until then a warning says so.
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, suppress
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from pydantic import SecretStr
 from redis import exceptions
@@ -50,23 +49,11 @@ class RedisProvisioner(Provisioner[RedisBackend, Observed]):
         self._memory = memory if memory is not None and memory.enabled else None
         self._access = _access(request)
         self._servers = Servers(self._access, request.connections)
-        self._stack = AsyncExitStack()
         self._volatile: tuple[Node, ...] = ()
 
-    async def __aenter__(self) -> Self:
+    async def open(self, session: AsyncExitStack) -> None:
         """Connect to all servers."""
-        try:
-            await self._servers.open(self._stack)
-        except BaseException as error:
-            await self._stack.__aexit__(type(error), error, error.__traceback__)
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Give the connections back."""
-        await self._stack.__aexit__(kind, error, trace)
+        await self._servers.open(session)
 
     async def observe(self) -> Observed:
         """Read users, claim and neighbours."""
@@ -114,7 +101,7 @@ class RedisProvisioner(Provisioner[RedisBackend, Observed]):
         """Return the binding document of the first user."""
         access, ttl = self._access, self._ttl()
         return RedisConnection(
-            store=f"{self.request.owner.namespace}/{self.request.owner.name}",
+            store=self.request.owner.store,
             tables="provisioned",
             retention=retention_of(self.request.spec),
             mode=access.mode.value,
