@@ -48,6 +48,10 @@ class TestPods:
             paths = {probe: container[probe]["httpGet"]["path"] for probe in container if probe.endswith("Probe")}
             assert paths == {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
 
+    def test_services_become_no_variables_that_look_like_settings(self, values: Path) -> None:
+        for name, spec in pod_templates(render(values)).items():
+            assert spec["enableServiceLinks"] is False, name
+
     def test_no_secret_is_an_argument_or_a_variable(self, values: Path) -> None:
         for spec in pod_templates(render(values)).values():
             (container,) = spec["containers"]

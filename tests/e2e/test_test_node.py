@@ -214,6 +214,25 @@ class TestEnvironment:
         container = {"command": ["echo"], "args": ["$(WHO)"], "env": [{"name": "WHO", "value": "me"}]}
         assert pods.output("", container) == "me\n"
 
+    def test_services_of_the_namespace_are_in_the_environment_unless_declined(self, pods: Pods) -> None:
+        pods.kubectl("create", "service", "clusterip", "my-app", "--tcp=443:8443")
+        pods.kubectl("create", "service", "clusterip", "headless", "--clusterip=None")
+        lines = pods.output("env").splitlines()
+        address = pods.kubectl("get", "service", "my-app", "--output=jsonpath={.spec.clusterIP}")
+        assert {
+            f"MY_APP_SERVICE_HOST={address}",
+            "MY_APP_SERVICE_PORT=443",
+            "MY_APP_SERVICE_PORT_443_8443=443",
+            f"MY_APP_PORT=tcp://{address}:443",
+            f"MY_APP_PORT_443_TCP=tcp://{address}:443",
+            "MY_APP_PORT_443_TCP_PROTO=tcp",
+            "MY_APP_PORT_443_TCP_PORT=443",
+            f"MY_APP_PORT_443_TCP_ADDR={address}",
+        } == {line for line in lines if line.startswith("MY_APP_")}
+        assert not [line for line in lines if line.startswith("HEADLESS")]
+        pods.kubectl("delete", "pod", "pod")
+        assert "MY_APP" not in pods.output("env", enableServiceLinks=False)
+
     def test_container_waits_for_a_secret_that_its_environment_needs(self, pods: Pods) -> None:
         source = {"secretKeyRef": {"name": "late", "key": "a"}}
         pods.run("echo $A", container={"env": [{"name": "A", "valueFrom": source}]})

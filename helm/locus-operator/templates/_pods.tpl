@@ -24,6 +24,8 @@ topologySpreadConstraints:
 {{- end -}}
 
 {{- define "locus-operator.podSecurity" -}}
+# Otherwise our own Services become variables that look like settings, such as LOCUS_OPERATOR_WEBHOOK_PORT.
+enableServiceLinks: false
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}

@@ -8,6 +8,7 @@ from tests.e2e.test_node.cluster import Object
 from tests.e2e.test_node.downward import field_value, resource_value
 from tests.e2e.test_node.images import ImageRoot
 from tests.e2e.test_node.objects import MissingError, ObjectStore
+from tests.e2e.test_node.service_links import service_links
 
 # "$$" is an escaped "$"; "$(NAME)" is replaced if NAME is known and stays as it is if not.
 REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_.\-][A-Za-z0-9_.\-]*)\)")
@@ -44,6 +45,7 @@ def invocation(
     Raises:
         MissingError: a Secret or ConfigMap, or a key in it, is not there and is not optional.
     """
+    node_env = {**service_links(objects.all("service"), pod), **node_env}
     own = _own_environment(pod, container, objects, node_env)
     env = {"HOSTNAME": pod["metadata"]["name"], **image.env, **node_env, **own}
     command = [expand(part, env) for part in container.get("command") or image.entrypoint]

@@ -1,4 +1,4 @@
-"""Secrets, ConfigMaps and claims as pods use them, from watched copies."""
+"""Secrets, ConfigMaps, claims and Services as pods use them, from watched copies."""
 
 import asyncio
 import base64
@@ -12,6 +12,7 @@ COLLECTIONS = {
     "configmap": "/api/v1/configmaps",
     "claim": "/api/v1/persistentvolumeclaims",
     "volume": "/api/v1/persistentvolumes",
+    "service": "/api/v1/services",
 }
 
 
