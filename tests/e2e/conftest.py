@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.control_plane import REPOSITORY, ControlPlane
-from tests.e2e.operator_process import Controller, Webhook, install
+from tests.e2e.operator_process import Controller, operating
 from tests.e2e.test_node.images import ImageRoot
 from tests.e2e.test_node.launcher import NodeProcess
 from tests.servers.report import ServerReport
@@ -59,15 +59,5 @@ def agents_namespace(control_plane: ControlPlane) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def operator(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
     """Controller and webhook, registered with the API server."""
-    logs = tmp_path_factory.mktemp("operator")
-    controller = Controller(install(control_plane), logs / "controller.log")
-    webhook = Webhook(control_plane, logs / "webhook.log")
-    try:
-        webhook.start()
-        webhook.register()
-        controller.start()
+    with operating(control_plane, tmp_path_factory.mktemp("operator")) as controller:
         yield controller
-    finally:
-        controller.stop()
-        control_plane.kubectl("delete", "mutatingwebhookconfiguration", "locus-operator", "--ignore-not-found")
-        webhook.stop()

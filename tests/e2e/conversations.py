@@ -4,6 +4,8 @@ import asyncio
 import json
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,25 @@ def documented(page: str, language: str) -> list[str]:
     """The blocks of a language in a page of the documentation."""
     text = (REPOSITORY / "docs" / page).read_text()
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+@contextmanager
+def documented_store(stores: Stores, manifest: str, **place: object) -> Iterator[Stores]:
+    """Apply a store of the documentation, on a server of the tests; it is Ready, and goes while the operator runs.
+
+    Args:
+        stores: Where.
+        manifest: The store ``conversations``, in YAML.
+        place: Fields of its backend that say where the server is.
+    """
+    store: Object = yaml.safe_load(manifest)
+    store["metadata"]["namespace"] = stores.namespace
+    (backend,) = store["spec"]["backend"].values()
+    backend |= place
+    stores.control_plane.apply(store)
+    stores.wait("conversations")
+    yield stores
+    stores.kubectl("delete", "cps", "--all", "--timeout=30s")
 
 
 def deploy_agent(stores: Stores, agent: str, **replaced: str) -> None:

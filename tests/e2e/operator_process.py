@@ -6,7 +6,8 @@ import json
 import os
 import ssl
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -140,6 +141,22 @@ class Webhook:
         """Stop it with SIGTERM."""
         if self._child is not None:
             self._child.stop()
+
+
+@contextmanager
+def operating(control_plane: ControlPlane, logs: Path) -> Iterator[Controller]:
+    """Run controller and webhook, registered with the API server."""
+    controller = Controller(install(control_plane), logs / "controller.log")
+    webhook = Webhook(control_plane, logs / "webhook.log")
+    try:
+        webhook.start()
+        webhook.register()
+        controller.start()
+        yield controller
+    finally:
+        controller.stop()
+        control_plane.kubectl("delete", "mutatingwebhookconfiguration", "locus-operator", "--ignore-not-found")
+        webhook.stop()
 
 
 def webhook_configuration(url: str, ca: bytes) -> dict[str, Any]:

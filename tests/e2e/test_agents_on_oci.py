@@ -16,6 +16,7 @@ from tests.e2e.conversations import (
     assert_remembered,
     deploy_agent,
     documented,
+    documented_store,
     play_both_days,
 )
 from tests.e2e.operator_process import Controller, Stores
@@ -57,15 +58,9 @@ def stores(
     here = Stores(control_plane, agents_namespace)
     here.create_secret("oci-operator", **api_key_secret(key))
     here.create_secret("oci-agents", **api_key_secret(agents))
-    store: Object = yaml.safe_load(blocks("yaml")[1])
-    store["metadata"]["namespace"] = agents_namespace
     endpoint = oci_server.endpoint
-    store["spec"]["backend"]["ociBucket"] |= {"endpoint": endpoint, "identityEndpoint": endpoint}
-    control_plane.apply(store)
-    here.wait("conversations")
-    yield here
-    # While the operator is there to clean up.
-    here.kubectl("delete", "cps", "--all", "--timeout=30s")
+    with documented_store(here, blocks("yaml")[1], endpoint=endpoint, identityEndpoint=endpoint):
+        yield here
 
 
 @pytest.fixture(scope="module")

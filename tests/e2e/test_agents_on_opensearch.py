@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 from locus.core.messages import Role
 
 from hack.demo.stage import AGENT_IMAGE, agent_image
@@ -24,6 +23,7 @@ from tests.e2e.conversations import (
     assert_remembered,
     deploy_agent,
     documented,
+    documented_store,
     play_both_days,
 )
 from tests.e2e.operator_process import Controller, Stores
@@ -65,14 +65,8 @@ def stores(
     certificate.write_text(server.ca or "")
     here.create_secret("opensearch-admin", username=ADMIN, password=ADMIN_PASSWORD)
     here.kubectl("create", "configmap", "opensearch-ca", f"--from-file={certificate}")
-    store: Object = yaml.safe_load(block("yaml"))
-    store["metadata"]["namespace"] = agents_namespace
-    store["spec"]["backend"]["opensearch"]["hosts"] = [server.address]
-    control_plane.apply(store)
-    here.wait("conversations")
-    yield here
-    # While the operator is there to clean up.
-    here.kubectl("delete", "cps", "--all", "--timeout=30s")
+    with documented_store(here, block("yaml"), hosts=[server.address]):
+        yield here
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ Controller and pods are the real ones; a `sitecustomize` on their path puts the 
 import os
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
-import yaml
 
 from hack.demo.stage import agent_image
 from locus_operator.backends.oracle_preflight import PRIVILEGES, RETENTION
@@ -24,9 +24,10 @@ from tests.e2e.conversations import (
     assert_remembered,
     deploy_agent,
     documented,
+    documented_store,
     play_both_days,
 )
-from tests.e2e.operator_process import Controller, Stores, Webhook, install
+from tests.e2e.operator_process import Controller, Stores, operating
 from tests.e2e.test_node.launcher import NodeProcess
 from tests.servers.oracle import EmulatedOracle, installed
 from tests.servers.postgresql import PostgreSQLServer
@@ -58,19 +59,10 @@ def oracle(postgresql_server: PostgreSQLServer) -> Iterator[EmulatedOracle]:
 @pytest.fixture(scope="module")
 def operator(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
     """As that of all tests, but with the emulator in the driver's place."""
-    logs = tmp_path_factory.mktemp("operator")
-    controller = Controller(install(control_plane), logs / "controller.log")
-    webhook = Webhook(control_plane, logs / "webhook.log")
-    try:
-        webhook.start()
-        webhook.register()
+    with ExitStack() as stack:
         with patch.dict(os.environ, PYTHONPATH=PATHS):
-            controller.start()
+            controller = stack.enter_context(operating(control_plane, tmp_path_factory.mktemp("operator")))
         yield controller
-    finally:
-        controller.stop()
-        control_plane.kubectl("delete", "mutatingwebhookconfiguration", "locus-operator", "--ignore-not-found")
-        webhook.stop()
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +87,8 @@ def stores(
     (wallet / "tnsnames.ora").write_text(f"mydb_high = (DESCRIPTION={address}{service})\n")
     (wallet / "ewallet.pem").write_text("PEM")
     here.kubectl("create", "secret", "generic", "oracle-wallet", f"--from-file={wallet}")
-    store: Object = yaml.safe_load(block("yaml"))
-    store["metadata"]["namespace"] = agents_namespace
-    control_plane.apply(store)
-    here.wait("conversations")
-    yield here
-    # While the operator is there to clean up.
-    here.kubectl("delete", "cps", "--all", "--timeout=30s")
+    with documented_store(here, block("yaml")):
+        yield here
 
 
 @pytest.fixture(scope="module")

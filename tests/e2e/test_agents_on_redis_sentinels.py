@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import yaml
 
 from hack.demo.stage import AGENT_IMAGE, agent_image
 from tests.e2e.control_plane import REPOSITORY, ControlPlane
-from tests.e2e.conversations import ASKED, Day, assert_remembered, deploy_agent, play_day
+from tests.e2e.conversations import ASKED, Day, assert_remembered, deploy_agent, documented, documented_store, play_day
 from tests.e2e.operator_process import Controller, Stores
 from tests.e2e.test_node.launcher import NodeProcess
 from tests.servers.redis_sentinel import RedisSentinels
@@ -42,15 +41,9 @@ def stores(
     test_node.add_images({AGENT_IMAGE: agent_image()})
     here = Stores(control_plane, agents_namespace)
     here.create_secret("redis-admin", username=ADMIN, password="secret")
-    blocks = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-    (store,) = [each for each in map(yaml.safe_load, blocks) if "masterName" in each["spec"]["backend"]["redis"]]
-    store["metadata"]["namespace"] = agents_namespace
-    store["spec"]["backend"]["redis"]["addresses"] = [f"{each.host}:{each.port}" for each in sentinels.sentinels]
-    control_plane.apply(store)
-    here.wait("conversations")
-    yield here
-    # While the operator is there to clean up.
-    here.kubectl("delete", "cps", "--all", "--timeout=30s")
+    (manifest,) = [each for each in documented("provision/redis.md", "yaml") if "masterName" in each]
+    with documented_store(here, manifest, addresses=[f"{each.host}:{each.port}" for each in sentinels.sentinels]):
+        yield here
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,11 @@ from typing import Any
 
 import psycopg
 import pytest
-import yaml
 from psycopg import sql
 
 from hack.demo.stage import AGENT_IMAGE, agent_image
 from tests.e2e.control_plane import ControlPlane
-from tests.e2e.conversations import documented
+from tests.e2e.conversations import documented, documented_store
 from tests.e2e.operator_process import LABEL, Controller, Stores
 from tests.e2e.test_node.launcher import NodeProcess
 from tests.integration.operator.stores import drop_roles
@@ -59,14 +58,8 @@ def stores(
     assert isinstance(server, TLSPostgreSQLServer)
     here.create_secret("postgresql-admin", username=ADMIN, password=admin_password)
     here.kubectl("create", "configmap", "postgresql-ca", f"--from-file={server.ca_file}")
-    store: Object = yaml.safe_load(block("yaml"))
-    store["metadata"]["namespace"] = agents_namespace
-    store["spec"]["backend"]["postgresql"] |= {"host": server.host, "port": server.port}
-    control_plane.apply(store)
-    here.wait("conversations")
-    yield here
-    # While the operator is there to clean up.
-    here.kubectl("delete", "cps", "--all", "--timeout=30s")
+    with documented_store(here, block("yaml"), host=server.host, port=server.port):
+        yield here
 
 
 def run_pod(stores: Stores, name: str, *arguments: str) -> str:
