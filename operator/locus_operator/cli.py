@@ -23,6 +23,7 @@ from locus_operator.engine import Reconciled, Retry, StoreRequest
 from locus_operator.errors import ProvisioningError
 from locus_operator.manifests import ManifestError, Manifests, read_manifests
 from locus_operator.provisioner import Action
+from locus_operator.settings import InvalidSettingsError
 
 _SECRET_ENTRIES: Final = ("password", "uri", "connection.json")
 
@@ -207,7 +208,11 @@ def check_installation(
 
 def main() -> None:
     """Entry point of `locus-operator`."""
-    app()
+    try:
+        app()
+    except InvalidSettingsError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(ExitCode.INVALID)
 
 
 def _each_store(

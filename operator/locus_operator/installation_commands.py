@@ -14,7 +14,7 @@ from kubernetes.aio.config import ConfigException
 from locus_operator.installation_check import CheckFailedError, check
 from locus_operator.kube import Kubernetes
 from locus_operator.listing import API_FAILURES, reason_of
-from locus_operator.settings import Settings
+from locus_operator.settings import read_settings
 from locus_operator.uninstall_guard import find_guarded, refusal
 
 _OK: Final = 0
@@ -29,7 +29,7 @@ def guard_uninstall(*, every: bool) -> int:
     Args:
         every: All stores are, whatever their policy: the CRDs go, too.
     """
-    return _run(_guard(Settings().watch_namespaces, every=every))
+    return _run(_guard(read_settings().watch_namespaces, every=every))
 
 
 def check_installation(webhook_configuration: str) -> int:

@@ -6,8 +6,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class InvalidSettingsError(ValueError):
+    """Variables of the environment are out of bounds; the message has their names."""
 
 
 class LogFormat(StrEnum):
@@ -120,7 +125,7 @@ class Settings(BaseSettings):
         if self.webhook_certificate_secret:
             for name in ("webhook_configuration", "webhook_service"):
                 if not getattr(self, name):
-                    raise ValueError(f"write {name} beside webhook_certificate_secret")
+                    raise ValueError(f"write {_variable(name)} beside {_variable('webhook_certificate_secret')}")
         return self
 
     @model_validator(mode="after")
@@ -128,5 +133,29 @@ class Settings(BaseSettings):
         for name in ("missing", "refused", "unavailable"):
             first, longest = getattr(self, f"{name}_retry_seconds"), getattr(self, f"{name}_retry_max_seconds")
             if first > longest:
-                raise ValueError(f"write {name}_retry_max_seconds no shorter than {name}_retry_seconds ({first:g})")
+                longer = _variable(f"{name}_retry_max_seconds")
+                raise ValueError(f"write {longer} no shorter than {_variable(f'{name}_retry_seconds')} ({first:g})")
         return self
+
+
+def read_settings() -> Settings:
+    """Return the settings of the environment.
+
+    Raises:
+        InvalidSettingsError: Some are out of bounds.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise InvalidSettingsError("; ".join(map(_complaint, error.errors()))) from None
+
+
+def _complaint(details: ErrorDetails) -> str:
+    said = details["msg"].removeprefix("Value error, ")
+    # What two of them say together names both.
+    name = next((str(part) for part in details["loc"]), "")
+    return f"{_variable(name)}: {said}" if name else said
+
+
+def _variable(name: str) -> str:
+    return f"LOCUS_OPERATOR_{name.upper()}"

@@ -11,6 +11,7 @@ import uuid
 from typing import NoReturn
 
 from kubernetes.aio.client import ApiClient
+from kubernetes.aio.config import ConfigException
 
 from locus_operator import logs
 from locus_operator.controller.index import StoreIndex
@@ -18,7 +19,7 @@ from locus_operator.controller.leadership import Leadership, Timing
 from locus_operator.controller.work import Controller
 from locus_operator.engine import Progress
 from locus_operator.kube import Kubernetes
-from locus_operator.settings import Settings
+from locus_operator.settings import Settings, read_settings
 from locus_operator.telemetry import ControllerMetrics, serving
 
 EXIT_LOST = 75
@@ -33,10 +34,18 @@ def run(settings: Settings | None = None, *, progress: Progress | None = None) -
     Args:
         settings: By default those of the environment.
         progress: Called after each action on a backend, with its index in its plan.
+
+    Raises:
+        SystemExit: There is no cluster.
     """
-    settings = settings or Settings()
+    settings = settings or read_settings()
     logs.configure(settings.log_format, settings.log_level)
-    asyncio.run(_run(settings, progress))
+    try:
+        asyncio.run(_run(settings, progress))
+    except ConfigException as error:
+        raise SystemExit(
+            f"error: there is no cluster to work in ({error}): run in a pod with a service account, or set KUBECONFIG"
+        ) from None
 
 
 async def _run(settings: Settings, progress: Progress | None) -> None:

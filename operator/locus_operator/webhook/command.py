@@ -11,7 +11,7 @@ from kubernetes.aio.config import ConfigException
 
 from locus_operator import logs
 from locus_operator.kube import Kubernetes
-from locus_operator.settings import Settings
+from locus_operator.settings import Settings, read_settings
 from locus_operator.telemetry import WebhookMetrics, serving
 from locus_operator.webhook.server import NoStores, Stores, missing_files, serve
 from locus_operator.webhook.stores import StoreCache
@@ -26,7 +26,7 @@ def run(settings: Settings | None = None) -> None:
     Raises:
         SystemExit: Stores are to be watched, and there is no cluster.
     """
-    settings = settings or Settings()
+    settings = settings or read_settings()
     logs.configure(settings.log_format, settings.log_level)
     asyncio.run(_run(settings))
 
