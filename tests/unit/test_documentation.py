@@ -1,14 +1,19 @@
 """What users read names everything that they meet, and its links lead somewhere."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client.metrics_core import Metric
 
 from locus_memory import errors
 from locus_operator import constants
+from locus_operator.cli import ExitCode
 from locus_operator.constants import ConditionReason, ConditionType, EventReason
+from locus_operator.controller.command import EXIT_LOST
 from locus_operator.settings import Settings
+from locus_operator.telemetry import ControllerMetrics, WebhookMetrics
 
 ROOT = Path(__file__).parents[2]
 OPERATOR = (ROOT / "docs/operator.md").read_text()
@@ -16,14 +21,29 @@ LIBRARY = (ROOT / "docs/library.md").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
+def families() -> Iterator[Metric]:
+    """The metrics of both processes."""
+    for metrics in (ControllerMetrics(lambda: {}), WebhookMetrics()):
+        yield from metrics.registry.collect()
+
+
 @pytest.mark.parametrize("name", sorted({*ConditionReason, *ConditionType, *EventReason}))
 def test_conditions_and_events_are_documented(name: str) -> None:
     assert re.search(rf"\b{name}\b", OPERATOR)
 
 
-@pytest.mark.parametrize("name", sorted(Settings.model_fields))
-def test_settings_are_documented(name: str) -> None:
-    assert f"`LOCUS_OPERATOR_{name.upper()}`" in OPERATOR
+def test_exit_codes_are_documented() -> None:
+    section = OPERATOR.partition("| Exit code | |")[2]
+    assert set(map(int, re.findall(r"^\| (\d+) \|", section, re.MULTILINE))) == {*ExitCode, EXIT_LOST}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_settings_and_metrics_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text()
+    settings = {f"LOCUS_OPERATOR_{name.upper()}" for name in Settings.model_fields}
+    assert set(re.findall(r"\bLOCUS_OPERATOR_[A-Z_]+[A-Z]\b", text)) <= settings
+    metrics = {f"{family.name}{'_total' * (family.type == 'counter')}" for family in families()}
+    assert set(re.findall(r"\blocus_operator_[a-z_]+(?=[`{)\s])", text)) <= metrics
 
 
 @pytest.mark.parametrize(
