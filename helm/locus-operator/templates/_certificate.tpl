@@ -3,11 +3,22 @@
 {{- and .Values.webhook.enabled (eq .Values.webhook.certificate.source "selfManaged") -}}
 {{- end -}}
 
+{{/*
+The Secret that the pods mount. Controller and cert-manager have one each: neither takes over the other's, so after a
+change of `source` the new one begins with nothing, and the way back finds what was left there.
+*/}}
 {{- define "locus-operator.certificateSecret" -}}
-{{- if eq .Values.webhook.certificate.source "existingSecret" -}}
-{{- required "webhook.certificate.existingSecret: write the name of the Secret, or choose another webhook.certificate.source" .Values.webhook.certificate.existingSecret -}}
+{{- $certificate := .Values.webhook.certificate -}}
+{{- $own := printf "%s-webhook-tls" (include "locus-operator.fullname" .) -}}
+{{- $certManagers := printf "%s-webhook-cert-manager-tls" (include "locus-operator.fullname" .) -}}
+{{- if eq $certificate.source "existingSecret" -}}
+{{- $name := required "webhook.certificate.existingSecret: write the name of the Secret, or choose another webhook.certificate.source" $certificate.existingSecret -}}
+{{- if has $name (list $own $certManagers) -}}
+{{- fail (printf "webhook.certificate.existingSecret: %s is for the controller or cert-manager to write, choose another name" $name) -}}
+{{- end -}}
+{{- $name -}}
 {{- else -}}
-{{- include "locus-operator.fullname" . }}-webhook-tls
+{{- ternary $certManagers $own (eq $certificate.source "certManager") -}}
 {{- end -}}
 {{- end -}}
 
