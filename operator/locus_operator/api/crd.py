@@ -10,7 +10,7 @@ from typing import Any, Final
 import yaml
 from pydantic import BaseModel
 
-from locus_operator.api.status import CheckpointStoreClassStatus, CheckpointStoreStatus
+from locus_operator.api.status import UNSEEN, CheckpointStoreClassStatus, CheckpointStoreStatus
 from locus_operator.api.store import CheckpointStore, CheckpointStoreSpec
 from locus_operator.api.store_class import CheckpointStoreClass, CheckpointStoreClassSpec
 from locus_operator.constants import (
@@ -180,8 +180,8 @@ def _root(kind: type[BaseModel], spec: type[BaseModel], status: type[BaseModel],
             # Nothing but the name may be limited here, and nothing described.
             "metadata": {"type": "object", "properties": {"name": _structural(name, {}, cel=cel)}},
             "spec": _model(spec, cel=cel),
-            # Defaults in a status would claim what nobody has found.
-            "status": _without_defaults(_model(status, cel=cel)),
+            # Further defaults in a status would claim what nobody has found.
+            "status": {**_without_defaults(_model(status, cel=cel)), "default": {"observedGeneration": UNSEEN}},
         },
     }
 

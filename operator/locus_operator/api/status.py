@@ -12,6 +12,9 @@ from locus_operator.api.shapes import Text, Whole
 # API servers compare bounds as 64-bit floats: 2**63 - 1 would round up, and overflow.
 _LARGEST_EXACT: Final = 2**53 - 1
 
+UNSEEN: Final = -1
+"""`observedGeneration` of an object that no operator has looked at; kstatus takes one without status for ready."""
+
 
 class ConditionStatus(StrEnum):
     """Whether a condition holds."""
@@ -112,8 +115,8 @@ class RetentionStatus(ApiModel):
 class CommonStatus(ApiModel):
     """What stores and classes report alike."""
 
-    observed_generation: Annotated[int, Whole(0, _LARGEST_EXACT)] = Field(
-        0, description="metadata.generation that this status is about."
+    observed_generation: Annotated[int, Whole(UNSEEN, _LARGEST_EXACT)] = Field(
+        UNSEEN, description=f"metadata.generation that this status is about; {UNSEEN}: the operator has yet to look."
     )
     conditions: Conditions = Field((), description="What is well and what is not. `kubectl wait` waits for Ready.")
     backend: str | None = _name("Kind of the backend, such as postgresql.")
