@@ -15,12 +15,15 @@ from prometheus_client.registry import Collector
 
 _RECONCILE_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 90)
 _ADMISSION_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5)
+_ADMISSION_OUTCOMES: Final = ("injected", "unchanged", "warned", "fault")
 _CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 Check = Callable[[], str]
 """Returns what is wrong; empty when all is well."""
 StoreCounts = Callable[[], Mapping[tuple[str, str], int]]
 """Counts stores by backend and by the reason of their condition `Ready`."""
+Validity = Callable[[], tuple[float, float]]
+"""Returns from when to when a certificate is valid, as POSIX times."""
 
 
 class ControllerMetrics:
@@ -108,6 +111,28 @@ class WebhookMetrics:
             registry=self.registry,
             buckets=_ADMISSION_SECONDS,
         )
+        self._begin = Gauge(
+            "locus_operator_webhook_served_certificate_start_timestamp_seconds",
+            "When the certificate begins that this replica serves with; 0 before it has one.",
+            registry=self.registry,
+        )
+        self._end = Gauge(
+            "locus_operator_webhook_served_certificate_expiry_timestamp_seconds",
+            "When the certificate ends that this replica serves with, whoever has made it; 0 before it has one.",
+            registry=self.registry,
+        )
+        # Prometheus sees an increase only from a figure that was there before: the first fault would be none.
+        for outcome in _ADMISSION_OUTCOMES:
+            self._admissions.labels(outcome)
+
+    def serves(self, validity: Validity) -> None:
+        """Tell from now on when the certificate begins and ends.
+
+        Args:
+            validity: Of what the next handshake uses; asked whenever somebody looks.
+        """
+        self._begin.set_function(lambda: validity()[0])
+        self._end.set_function(lambda: validity()[1])
 
     def reviewed(self, outcome: str, seconds: float) -> None:
         """Count a review."""

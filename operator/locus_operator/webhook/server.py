@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from cryptography import x509
 
 from locus_operator.injection.known_stores import Snapshot
 from locus_operator.telemetry import WebhookMetrics
@@ -79,14 +80,17 @@ async def serve(
     Raises:
         OSError: The port is taken, or a file cannot be read.
         ssl.SSLError: Certificate and key are none, or do not belong together.
+        ValueError: The certificate cannot be understood.
     """
     await _until_present(certificate, key, stop)
     if stop.is_set():
         return
-    context = CertificateFiles(certificate, key).server_context()
-    stores, requests = stores or NoStores(), _Requests()
+    files = CertificateFiles(certificate, key)
+    context = files.server_context()
+    stores, metrics, requests = stores or NoStores(), metrics or WebhookMetrics(), _Requests()
+    metrics.serves(files.validity)
     app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[requests.count])
-    app.add_routes(_routes(stores, metrics or WebhookMetrics(), stop))
+    app.add_routes(_routes(stores, metrics, stop))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
@@ -196,7 +200,7 @@ class CertificateFiles:
     def __init__(self, certificate: Path, key: Path) -> None:
         self._files = (certificate, key)
         self._version = self._look()
-        self._context = self._load()
+        self._context, self._validity = self._load(), self._read_validity()
 
     def server_context(self) -> ssl.SSLContext:
         """Return a context whose every handshake uses the files as they are then."""
@@ -204,22 +208,34 @@ class CertificateFiles:
         context.sni_callback = self._choose
         return context
 
+    def validity(self) -> tuple[float, float]:
+        """Return from when to when the certificate is valid that the next handshake uses, as POSIX times."""
+        self._refresh()
+        return self._validity
+
     def _choose(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+        self._refresh()
+        connection.context = self._context
+
+    def _refresh(self) -> None:
         try:
             if (version := self._look()) != self._version:
-                self._context = self._load()
+                self._context, self._validity = self._load(), self._read_validity()
                 self._version = version
                 _log.info("webhook certificate was replaced")
-        except OSError as error:
+        except (OSError, ValueError) as error:
             # One of the two is there already, the other not yet: the next handshake looks again.
             _log.warning("webhook certificate is kept, the new one cannot be used: %s", type(error).__name__)
-        connection.context = self._context
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(*self._files)
         return context
+
+    def _read_validity(self) -> tuple[float, float]:
+        certificate = x509.load_pem_x509_certificate(self._files[0].read_bytes())
+        return certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
 
     def _look(self) -> tuple[tuple[int, int, int], ...]:
         stats = (file.stat() for file in self._files)

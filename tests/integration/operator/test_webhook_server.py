@@ -11,14 +11,17 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import jsonpatch
 import pytest
+from cryptography import x509
 
 from locus_operator.injection.known_stores import Snapshot, read_store
+from locus_operator.telemetry import WebhookMetrics
 from locus_operator.webhook.server import MAX_REQUEST_BYTES, Stores, serve
 from tests.servers.processes import Child, free_port, wait_for
 from tests.servers.tls import Certificate, CertificateAuthority
@@ -69,14 +72,18 @@ def trusting(authority: CertificateAuthority) -> ssl.SSLContext:
 
 @asynccontextmanager
 async def running(
-    files: Files, authority: CertificateAuthority, stores: Stores | None = None
+    files: Files,
+    authority: CertificateAuthority,
+    stores: Stores | None = None,
+    metrics: WebhookMetrics | None = None,
 ) -> AsyncIterator[Webhook]:
     """Serve in this process."""
     port, stop = free_port(), asyncio.Event()
     url = f"https://127.0.0.1:{port}"
     connector = aiohttp.TCPConnector(ssl=trusting(authority), force_close=True)
     async with asyncio.TaskGroup() as tasks, aiohttp.ClientSession(connector=connector) as client:
-        tasks.create_task(serve("127.0.0.1", port, files.certificate, files.key, stores, stop=stop))
+        address = "127.0.0.1", port
+        tasks.create_task(serve(*address, files.certificate, files.key, stores, metrics=metrics, stop=stop))
         await until_alive(client, url)
         yield Webhook(url, client)
         stop.set()
@@ -234,6 +241,32 @@ async def test_a_half_replaced_certificate_keeps_the_old_one(webhook: Webhook, f
     files.certificate.write_bytes(CertificateAuthority("another CA").issue_server().certificate)
 
     assert await webhook.get("/healthz") == 200
+
+
+def served(metrics: WebhookMetrics) -> tuple[float | None, ...]:
+    """Beginning and end of the certificate, as Prometheus is told."""
+    name = "locus_operator_webhook_served_certificate_{}_timestamp_seconds"
+    return tuple(metrics.registry.get_sample_value(name.format(each)) for each in ("start", "expiry"))
+
+
+def validity(pair: Certificate) -> tuple[float, float]:
+    certificate = x509.load_pem_x509_certificate(pair.certificate)
+    return certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
+
+
+async def test_its_metrics_tell_when_the_certificate_ends_that_the_next_handshake_gets(
+    files: Files, certificate_authority: CertificateAuthority
+) -> None:
+    metrics = WebhookMetrics()
+    assert served(metrics) == (0, 0)
+    first, second = (certificate_authority.issue_server(lifetime=timedelta(hours=hours)) for hours in (2, 3))
+    files.write(first)
+    async with running(files, certificate_authority, metrics=metrics):
+        assert served(metrics) == validity(first)
+        files.certificate.write_bytes(second.certificate)
+        assert served(metrics) == validity(first), "without its key it cannot be used"
+        files.write(second)
+        assert served(metrics) == validity(second), "whether or not somebody calls meanwhile"
 
 
 async def test_certificate_and_key_that_do_not_belong_together_are_refused_at_start(
