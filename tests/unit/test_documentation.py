@@ -1,6 +1,7 @@
 """What users read names everything that they meet, and its links lead somewhere."""
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from locus_operator.telemetry import ControllerMetrics, WebhookMetrics
 ROOT = Path(__file__).parents[2]
 OPERATOR = (ROOT / "docs/operator.md").read_text()
 LIBRARY = (ROOT / "docs/library.md").read_text()
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
 def families() -> Iterator[Metric]:
     """The metrics of both processes."""
-    for metrics in (ControllerMetrics(lambda: {}), WebhookMetrics()):
+    for metrics in (ControllerMetrics(dict), WebhookMetrics()):
         yield from metrics.registry.collect()
 
 
@@ -69,3 +71,14 @@ def test_errors_are_documented(name: str) -> None:
 def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_extras_that_a_page_installs_exist(page: Path) -> None:
+    named = re.findall(r"(?:locus-memory|pip install \S* ?\S* ?'\.)\[([a-z,]+)\]", page.read_text())
+    assert {extra for each in named for extra in each.split(",")} <= EXTRAS.keys()
+
+
+def test_extras_are_documented() -> None:
+    for_developers = {"dev", "bench", "all"}
+    assert [name for name in EXTRAS.keys() - for_developers if f"`{name}`" not in LIBRARY] == []
