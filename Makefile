@@ -13,7 +13,8 @@ WORKERS ?= 2
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' locus_memory/_version.py)
 # What builds images: docker, podman or buildah. IMAGE_OPTIONS: --build-arg BASE=…, --build-arg EXTRAS=…
 ENGINE ?= docker
-IMAGE ?= locus-memory/locus-operator:$(VERSION)
+# Its name is the chart's.
+IMAGE ?= $(shell sed -n 's/^  repository: //p' helm/locus-operator/values.yaml):$(VERSION)
 IMAGE_OPTIONS ?=
 # The pip of a new virtual environment may be older than the metadata of today's wheels.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check

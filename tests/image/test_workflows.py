@@ -1,6 +1,7 @@
 """The workflows call targets that exist, with no more permission than they need."""
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.image.dockerfile import Dockerfile
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WORKFLOWS = {path.name: path for path in sorted((REPOSITORY / ".github/workflows").glob("*.yaml"))}
+CHART = "helm/locus-operator"
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
 WRITING = {"release.yaml": {"publish"}}
 """The jobs that may write."""
@@ -121,3 +123,14 @@ def test_what_a_release_passes_to_the_image_are_its_arguments() -> None:
     passed = set(re.findall(r"^(\w+)=", build["with"]["build-args"], re.MULTILINE))
     known = {name for stage in Dockerfile.read(REPOSITORY / "Dockerfile").stages for name in stage.pairs("ARG")}
     assert passed == known - {"EXTRAS"}
+
+
+def test_the_image_has_one_name_which_is_that_of_the_chart() -> None:
+    repository = yaml.safe_load((REPOSITORY / CHART / "values.yaml").read_text())["image"]["repository"]
+    printed = subprocess.run(["make", "--dry-run", "image"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert re.search(rf"--tag {re.escape(repository)}:\d+\.\d+\.\d+ ", printed.stdout)
+    release = steps("release.yaml")
+    assert any(f"IMAGE=$(yq .image.repository {CHART}/values.yaml)" in step.get("run", "") for step in release)
+    assert repository not in WORKFLOWS["release.yaml"].read_text()
+    (login,) = [step["with"] for step in release if step.get("uses", "").startswith("docker/login-action@")]
+    assert repository.startswith(f"{login['registry']}/")
