@@ -64,9 +64,10 @@ class TestRendered:
             role = binding["roleRef"]
             assert (role["kind"], binding["metadata"].get("namespace"), role["name"]) in roles
 
-    def test_selectors_of_services_and_budgets_match_pods(self, values: Path, version: str) -> None:
+    def test_selectors_of_services_budgets_and_policies_match_pods(self, values: Path, version: str) -> None:
         objects = render(values, version=version)
-        pods = [each["spec"]["template"]["metadata"]["labels"] for each in of_kind(objects, "Deployment")]
+        pods = [each["spec"]["template"]["metadata"]["labels"] for each in of_kind(objects, "Deployment", "Job")]
+        pods += [each["metadata"]["labels"] for each in of_kind(objects, "Pod")]
         wanted = [each["spec"]["selector"] for each in of_kind(objects, "Service")]
         wanted += [each["spec"]["selector"]["matchLabels"] for each in of_kind(objects, "PodDisruptionBudget")]
         wanted += [each["spec"]["podSelector"]["matchLabels"] for each in of_kind(objects, "NetworkPolicy")]

@@ -65,6 +65,15 @@ class TestWebhookConfiguration:
             assert rule.pop("scope") == "Namespaced"
             assert webhook == {"namespaceSelector": {}} | other
 
+    @pytest.mark.parametrize("more", [{}, {"watchNamespaces": ["agents", "kube-system", "locus-system"]}])
+    def test_the_operators_own_namespace_and_kube_system_are_always_left_alone(self, more: Object) -> None:
+        # Whatever fails in there: the webhook, the network and DNS have to be able to come back without a webhook.
+        values = {"webhook": {"excludedNamespaces": ["monitoring"], "failurePolicy": "Fail"}, **more}
+        for webhook in of_kind(render(values), "MutatingWebhookConfiguration")[0]["webhooks"]:
+            expressions = webhook["namespaceSelector"]["matchExpressions"]
+            (excluded,) = [each["values"] for each in expressions if each["operator"] == "NotIn"]
+            assert excluded == ["kube-system", "locus-system", "monitoring"]
+
     def test_it_names_the_service_by_default(self) -> None:
         (first, second) = named(render(), "MutatingWebhookConfiguration", "locus-operator")["webhooks"]
         service = named(render(), "Service", first["clientConfig"]["service"]["name"])

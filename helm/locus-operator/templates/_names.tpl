@@ -4,34 +4,28 @@
 
 {{/* 40 characters, so that what is appended fits into the 63 of a Service's name. */}}
 {{- define "locus-operator.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
-{{- else -}}
 {{- $name := include "locus-operator.name" . -}}
-{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 40 | trimSuffix "-" -}}
+{{- $ofRelease := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- $fullname := .Values.fullnameOverride | default $ofRelease | trunc 40 | trimSuffix "-" -}}
+{{- if not (regexMatch "^[a-z][-a-z0-9]*$" $fullname) -}}
+{{- fail (printf "fullnameOverride: write one, since no Service can be called %s-webhook: names of Services begin with a letter, and have no dots" $fullname) -}}
 {{- end -}}
+{{- $fullname -}}
 {{- end -}}
 
 {{/* Names of objects without a namespace: two releases of one name in two namespaces must not meet. */}}
 {{- define "locus-operator.clusterName" -}}
 {{- $fullname := include "locus-operator.fullname" . -}}
-{{- if or .Values.fullnameOverride (not .Values.watchNamespaces) -}}
-{{- $fullname -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Namespace $fullname -}}
-{{- end -}}
+{{- .Values.watchNamespaces | empty | ternary $fullname (printf "%s-%s" .Release.Namespace $fullname) -}}
 {{- end -}}
 
-{{- define "locus-operator.controllerAccount" -}}
-{{- with .Values.controller.serviceAccount -}}
-{{- .name | default (ternary (printf "%s-controller" (include "locus-operator.fullname" $)) "default" .create) -}}
+{{/* The service account of a part. What has no name of its own would run as `default`, which others run as, too. */}}
+{{- define "locus-operator.account" -}}
+{{- $values := (get .root.Values .part).serviceAccount -}}
+{{- if not (or $values.create $values.name) -}}
+{{- fail (printf "%s.serviceAccount.name: write the name of the account, or let the chart create one" .part) -}}
 {{- end -}}
-{{- end -}}
-
-{{- define "locus-operator.webhookAccount" -}}
-{{- with .Values.webhook.serviceAccount -}}
-{{- .name | default (ternary (printf "%s-webhook" (include "locus-operator.fullname" $)) "default" .create) -}}
-{{- end -}}
+{{- $values.name | default (printf "%s-%s" (include "locus-operator.fullname" .root) .part) -}}
 {{- end -}}
 
 {{- define "locus-operator.image" -}}
@@ -42,22 +36,22 @@
 
 {{/* Labels by which a part's pods are found: they never change. */}}
 {{- define "locus-operator.selector" -}}
-app.kubernetes.io/name: {{ include "locus-operator.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "locus-operator.name" .root | toYaml }}
+app.kubernetes.io/instance: {{ .root.Release.Name | toYaml }}
 app.kubernetes.io/component: {{ .part }}
 {{- end -}}
 
 {{/* Metadata of an object, without its name: labels and annotations. */}}
 {{- define "locus-operator.metadata" -}}
+{{- $defaults := dict "app.kubernetes.io/part-of" "locus-memory" -}}
+{{- $ours := dict
+  "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+  "app.kubernetes.io/version" .root.Chart.AppVersion
+  "app.kubernetes.io/managed-by" .root.Release.Service
+-}}
+{{- $selector := include "locus-operator.selector" . | fromYaml -}}
 labels:
-  helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
-  app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-  app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-  app.kubernetes.io/part-of: locus-memory
-  {{- include "locus-operator.selector" . | nindent 2 }}
-  {{- with mergeOverwrite (dict) .root.Values.commonLabels (.labels | default dict) }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- mergeOverwrite $defaults .root.Values.commonLabels (.labels | default dict) $ours $selector | toYaml | nindent 2 }}
 {{- with mergeOverwrite (dict) .root.Values.commonAnnotations (.annotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}

@@ -63,7 +63,7 @@
 # The `caBundle` of the webhook. Whoever may patch it decides whom the API server asks about pods.
 - apiGroups: [admissionregistration.k8s.io]
   resources: [mutatingwebhookconfigurations]
-  resourceNames: [{{ include "locus-operator.clusterName" . }}]
+  resourceNames: [{{ include "locus-operator.clusterName" . | toYaml }}]
   verbs: [get, patch]
 {{- end }}
 {{- end -}}
@@ -73,7 +73,7 @@
 # Which of the replicas works.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
-  resourceNames: [{{ include "locus-operator.fullname" . }}]
+  resourceNames: [{{ include "locus-operator.fullname" . | toYaml }}]
   verbs: [get, update]
 # A name cannot be asked for before there is one.
 - apiGroups: [coordination.k8s.io]
@@ -88,7 +88,7 @@
 # The webhook's certificate.
 - apiGroups: [""]
   resources: [secrets]
-  resourceNames: [{{ include "locus-operator.certificateSecret" . }}]
+  resourceNames: [{{ include "locus-operator.certificateSecret" . | toYaml }}]
   verbs: [update]
 - apiGroups: [""]
   resources: [secrets]
@@ -126,7 +126,7 @@ roleRef:
   kind: ClusterRole
   name: {{ $name }}
 subjects:
-  - {kind: ServiceAccount, name: {{ .account }}, namespace: {{ .root.Release.Namespace }}}
+  - {kind: ServiceAccount, name: {{ .account | toYaml }}, namespace: {{ .root.Release.Namespace | toYaml }}}
 {{- end -}}
 
 {{/* A Role and who has it: the same, and namespace. */}}
@@ -137,7 +137,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata:
   name: {{ $name }}
-  namespace: {{ .namespace }}
+  namespace: {{ .namespace | toYaml }}
   {{- include "locus-operator.metadata" . | nindent 2 }}
 rules:
   {{- .rules | nindent 2 }}
@@ -146,12 +146,12 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata:
   name: {{ $name }}
-  namespace: {{ .namespace }}
+  namespace: {{ .namespace | toYaml }}
   {{- include "locus-operator.metadata" . | nindent 2 }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: Role
   name: {{ $name }}
 subjects:
-  - {kind: ServiceAccount, name: {{ .account }}, namespace: {{ .root.Release.Namespace }}}
+  - {kind: ServiceAccount, name: {{ .account | toYaml }}, namespace: {{ .root.Release.Namespace | toYaml }}}
 {{- end -}}
