@@ -1,4 +1,4 @@
-"""Builds the image without a Docker engine and looks at what came out: `make image-check`.
+"""Builds the images without a Docker engine and looks at what came out: `make image-check`.
 
 Needs root and Debian's packages buildah and debootstrap. A Debian 12 from debootstrap stands in for the base image,
 which is on a registry that not every machine reaches; set BASE to use one that buildah can pull. Not checked here: an
@@ -29,6 +29,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "locus-memory" / "image-check"
 STAND_IN = "localhost/stand-in:bookworm"
 IMAGE = "localhost/locus-operator:check"
+DOCKERFILE = "Dockerfile"
+AGENT_IMAGE = "localhost/locus-agent:check"
+AGENT_DOCKERFILE = "examples/agent/Dockerfile"
 EPOCH = "1700000000"
 SOMEBODY = 12345
 MOST_MEGABYTES = 330
@@ -63,6 +66,8 @@ def main() -> None:
             configured()
             answers(first, work)
             serves(first, work)
+        with built(base, context, AGENT_DOCKERFILE, AGENT_IMAGE) as root:
+            remembers(root, work)
     print("image-check: passed")
 
 
@@ -110,18 +115,22 @@ def stand_in() -> str:
 
 
 def copy_context(target: Path) -> None:
-    """Copy what the Dockerfile copies, so that both builds get the same while somebody goes on working."""
-    for name in ("Dockerfile", ".dockerignore", *Dockerfile.read(REPOSITORY / "Dockerfile").copied()):
+    """Copy what the Dockerfiles copy, so that all builds get the same while somebody goes on working."""
+    dockerfiles = (DOCKERFILE, AGENT_DOCKERFILE)
+    copied = {each for name in dockerfiles for each in Dockerfile.read(REPOSITORY / name).copied()}
+    for name in (".dockerignore", *dockerfiles, *sorted(copied)):
         source = REPOSITORY / name
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, target / name) if source.is_dir() else shutil.copy2(source, target / name)
 
 
 @contextmanager
-def built(base: str, context: Path) -> Iterator[Path]:
-    """Build the image anew; gives a container's file system."""
-    step(f"building on {base}")
-    arguments = {"BASE": base, "SOURCE_DATE_EPOCH": EPOCH, "VERSION": __version__, "REVISION": "0" * 40}
+def built(base: str, context: Path, dockerfile: str = DOCKERFILE, tag: str = IMAGE) -> Iterator[Path]:
+    """Build an image anew; gives a container's file system."""
+    step(f"building {dockerfile} on {base}")
+    arguments = {"BASE": base}
+    if dockerfile == DOCKERFILE:
+        arguments |= {"SOURCE_DATE_EPOCH": EPOCH, "VERSION": __version__, "REVISION": "0" * 40}
     options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
     # The machine's own way to its registry of Python packages, if it has one, and the certificates for it.
     if Path("/etc/pip.conf").exists():
@@ -136,10 +145,11 @@ def built(base: str, context: Path) -> Iterator[Path]:
         "--no-cache",
         "--quiet",
         *options,
-        f"--tag={IMAGE}",
+        f"--file={context / dockerfile}",
+        f"--tag={tag}",
         str(context),
     )
-    container = buildah("from", IMAGE)
+    container = buildah("from", tag)
     try:
         yield Path(buildah("mount", container))
     finally:
@@ -180,10 +190,16 @@ def small(root: Path) -> None:
             sys.exit(f"image-check: {program} is in the image")
 
 
+def configuration(image: str) -> dict[str, Any]:
+    """What an image says of itself."""
+    found: dict[str, Any] = json.loads(buildah("inspect", "--type=image", image))["Docker"]["config"]
+    return found
+
+
 def configured() -> None:
     """The image says who it is."""
     step("configuration and labels")
-    config: dict[str, Any] = json.loads(buildah("inspect", "--type=image", IMAGE))["Docker"]["config"]
+    config = configuration(IMAGE)
     labels = {key.removeprefix("org.opencontainers.image."): value for key, value in config["Labels"].items()}
     expected = {
         "user": (config["User"], "65532:65532"),
@@ -197,10 +213,9 @@ def configured() -> None:
         sys.exit(f"image-check: not as it should be: {wrong}")
 
 
-def command(root: Path, work: Path, *arguments: str, **env: str) -> list[str]:
+def command(root: Path, work: Path, *arguments: str, image: str = IMAGE, **env: str) -> list[str]:
     """The command line that runs a program in the image: read-only, as a user that nobody knows."""
-    config = json.loads(buildah("inspect", "--type=image", IMAGE))["Docker"]["config"]
-    environment = [*config["Env"], *(f"{name}={value}" for name, value in env.items())]
+    environment = [*configuration(image)["Env"], *(f"{name}={value}" for name, value in env.items())]
     prefix = ["unshare", "--mount", "sh", "-c", READ_ONLY, "sh", str(root), str(work), str(SOMEBODY)]
     return [*prefix, "env", "--ignore-environment", *environment, *arguments]
 
@@ -231,6 +246,28 @@ def serves(root: Path, work: Path) -> None:
         for part, account in {"controller": SERVICE_ACCOUNT, "webhook": WEBHOOK_ACCOUNT}.items():
             step(f"{part} against Kubernetes {'.'.join(map(str, control_plane.version))}")
             serve(part, control_plane, kubeconfig(control_plane, account, work), root, work)
+
+
+def remembers(root: Path, work: Path) -> None:
+    """The agent's image answers from what another run of it was told, and has the command line for people on call."""
+    step("the agent, in two runs")
+    place = "/app"
+    if configuration(AGENT_IMAGE)["WorkingDir"] != place:
+        sys.exit(f"image-check: the agent's image does not work in {place}")
+
+    def run(*arguments: str, **env: str) -> str:
+        within = command(root, work, "env", f"--chdir={place}", *arguments, image=AGENT_IMAGE, **env)
+        done = subprocess.run(within, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            sys.exit(f"image-check: {arguments} gave {done.returncode}: {done.stdout[-500:]}{done.stderr[-2000:]}")
+        return done.stdout
+
+    store = {"LOCUS_CHECKPOINT_URL": "file:///tmp/conversations", "THREAD_ID": "trip"}
+    run("python", "ask.py", MESSAGE="I'm planning a trip to Tokyo.", **store)
+    answer = run("python", "ask.py", MESSAGE="What were we discussing?", **store)
+    threads = run("locus-memory", "threads", **store)
+    if not answer.startswith("Your trip to Tokyo.") or threads != "trip\n":
+        sys.exit(f"image-check: the agent has forgotten: {answer}{threads}")
 
 
 def kubeconfig(control_plane: ControlPlane, account: str, work: Path) -> str:
