@@ -15,6 +15,8 @@ import yaml
 
 import locus_memory.cli
 import locus_operator.cli
+from locus_memory.adapter import AdapterOptions
+from locus_memory.store_face import StoreOptions
 from locus_operator.api import InvalidSpecError, parse_store, parse_store_class
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +24,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "helm/loc
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 PARSERS = {"CheckpointStore": parse_store, "CheckpointStoreClass": parse_store_class}
 PROGRAMS = {"locus-memory": locus_memory.cli.app, "locus-operator": locus_operator.cli.app}
+OPTIONS = (AdapterOptions, StoreOptions)
 OURS = ("locus_memory", "locus_operator")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -30,6 +33,16 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.rel
 def blocks(text: str, language: str) -> Iterator[str]:
     """The fenced blocks of a language."""
     yield from re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def keywords(called: Any) -> Iterator[str]:
+    """The names of the arguments that something of ours takes."""
+    for each in inspect.signature(called).parameters.values():
+        if each.kind is inspect.Parameter.VAR_KEYWORD:
+            (options,) = [known for known in OPTIONS if each.annotation == f"Unpack[{known.__name__}]"]
+            yield from options.__annotations__
+        else:
+            yield each.name
 
 
 class Names(ast.NodeVisitor):
@@ -59,10 +72,8 @@ class Names(ast.NodeVisitor):
         called = self._resolved(node.func)
         if called is None:
             return
-        parameters = inspect.signature(called).parameters.values()
-        if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
-            names = {each.name for each in parameters}
-            self.wrong += [f"{called.__name__} takes no {each.arg}" for each in node.keywords if each.arg not in names]
+        names = set(keywords(called))
+        self.wrong += [f"{called.__name__} takes no {each.arg}" for each in node.keywords if each.arg not in names]
 
     def _resolved(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Name):
