@@ -35,8 +35,8 @@ _METRICS: Final = """\
 # Metrics of the operator
 
 `/metrics` over plain HTTP, in the text format of Prometheus, beside `/healthz` and `/readyz`: on the controller's
-`LOCUS_OPERATOR_HEALTH_PORT` (8080), and on the webhook's `LOCUS_OPERATOR_WEBHOOK_HEALTH_PORT` (8081). What to look at
-first is in [the operator](operator.md#metrics). No label holds a name of a store, thread or person.
+`LOCUS_OPERATOR_HEALTH_PORT` (8080), and on the webhook's `LOCUS_OPERATOR_WEBHOOK_HEALTH_PORT` (8081). What the chart
+alerts on, and what to do then, is in [alerts](alerts.md). No label holds a name of a store, thread or person.
 """
 
 _SETTING = re.compile(r"^    (\w+): ")

@@ -49,3 +49,22 @@ webhookConfiguration: {{ include "locus-operator.clusterName" . }}
 webhookService: {{ include "locus-operator.webhookService" . }}
 webhookCertificateDays: {{ .Values.webhook.certificate.days }}
 {{- end -}}
+
+{{/*
+Seconds that are left of a certificate that should have been renewed: the controller renews it when a third of its time
+is left, cert-manager `renewBefore` its end. What somebody brings has a month.
+*/}}
+{{- define "locus-operator.certificateOverdue" -}}
+{{- $certificate := .Values.webhook.certificate -}}
+{{- if eq $certificate.source "selfManaged" -}}
+{{- mul $certificate.days 21600 -}}
+{{- else if eq $certificate.source "certManager" -}}
+{{- $seconds := 0.0 -}}
+{{- range regexFindAll "[0-9.]+[hms]" $certificate.renewBefore -1 -}}
+{{- $seconds = addf $seconds (mulf (trimSuffix (regexFind "[hms]" .) . | float64) (get (dict "h" 3600 "m" 60 "s" 1) (regexFind "[hms]" .))) -}}
+{{- end -}}
+{{- mulf 0.75 $seconds | int64 -}}
+{{- else -}}
+2592000
+{{- end -}}
+{{- end -}}
