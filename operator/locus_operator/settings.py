@@ -68,6 +68,8 @@ class Settings(BaseSettings):
         webhook_key: PEM private key of it.
         webhook_watch: Watch the stores. Without, the webhook needs no cluster, and takes all stores for the default
             ones: no `spec.pods`, no `spec.bindingSecretName`, no files.
+        webhook_farewell_seconds: How long the webhook goes on answering after SIGTERM. A pod that is being deleted is
+            called until every node has heard of it; a pod whose admission finds nobody gets no binding.
         webhook_certificate_secret: Secret in the operator's namespace in which the controller keeps a certificate for
             the webhook; empty where something else makes it, such as cert-manager.
         webhook_configuration: The `MutatingWebhookConfiguration` whose `caBundle` follows it.
@@ -107,6 +109,7 @@ class Settings(BaseSettings):
     webhook_certificate: Path = Path("/etc/locus-operator/tls/tls.crt")
     webhook_key: Path = Path("/etc/locus-operator/tls/tls.key")
     webhook_watch: bool = True
+    webhook_farewell_seconds: float = Field(5, ge=0, le=600)
     webhook_certificate_secret: ObjectName = ""
     webhook_configuration: ObjectName = ""
     webhook_service: ObjectName = ""

@@ -124,6 +124,7 @@ class Webhook:
             "webhook_host": HOST,
             "webhook_port": self._port,
             "webhook_health_port": free_ports(1)[0],
+            "webhook_farewell_seconds": 0,
             "webhook_certificate": self._pair.certificate,
             "webhook_key": self._pair.key,
         }

@@ -57,6 +57,7 @@ class Replica:
             "webhook_host": HOST,
             "webhook_port": self.port,
             "webhook_health_port": self.health_port,
+            "webhook_farewell_seconds": 0,
             "webhook_certificate": volume / "tls.crt",
             "webhook_key": volume / "tls.key",
         }

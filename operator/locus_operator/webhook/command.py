@@ -56,6 +56,7 @@ async def _run(settings: Settings) -> None:
                 metrics=metrics,
                 listening=listening,
                 stop=stop,
+                farewell=settings.webhook_farewell_seconds,
             )
 
 

@@ -62,8 +62,9 @@ async def serve(
     metrics: WebhookMetrics | None = None,
     listening: asyncio.Event | None = None,
     stop: asyncio.Event,
+    farewell: float = 0,
 ) -> None:
-    """Serve admission reviews until `stop` is set, then finish the requests that have begun.
+    """Serve admission reviews until `stop` is set, and then as long as somebody may still send any.
 
     Args:
         host: Address to listen on.
@@ -74,6 +75,8 @@ async def serve(
         metrics: What is counted.
         listening: Set once requests are taken.
         stop: Ends the server.
+        farewell: Seconds for which it goes on after `stop`, while it sends its callers elsewhere. Then it finishes
+            the requests that have begun.
 
     It waits for files that are not there yet: the controller may be about to make them.
 
@@ -87,7 +90,7 @@ async def serve(
         return
     files = CertificateFiles(certificate, key)
     context = files.server_context()
-    stores, metrics, requests = stores or NoStores(), metrics or WebhookMetrics(), _Requests()
+    stores, metrics, requests = stores or NoStores(), metrics or WebhookMetrics(), _Requests(stop)
     metrics.serves(files.validity)
     app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[requests.count])
     app.add_routes(_routes(stores, metrics, stop))
@@ -101,6 +104,7 @@ async def serve(
         _log.info("webhook is serving on port %d", port)
         await stop.wait()
         _log.info("webhook is stopping")
+        await asyncio.sleep(farewell)
         await site.stop()
         # aiohttp's own shutdown waits for handlers too, but reads nothing more for them.
         await requests.finished(SHUTDOWN_SECONDS)
@@ -109,9 +113,14 @@ async def serve(
 
 
 class _Requests:
-    """The requests that are being handled."""
+    """The requests that are being handled.
 
-    def __init__(self) -> None:
+    Args:
+        stop: Once it is set, each answer is the last one of its connection.
+    """
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
         self._running = 0
         self._none_left = asyncio.Event()
 
@@ -119,7 +128,11 @@ class _Requests:
     async def count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self._running += 1
         try:
-            return await handler(request)
+            response = await handler(request)
+            if self._stop.is_set():
+                # A connection that is closed while nobody uses it may lose the request that is just being sent.
+                response.force_close()
+            return response
         finally:
             self._running -= 1
             if not self._running:

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -42,13 +43,17 @@ class Release:
         """Run `helm` as administrator in the operator's namespace; returns its log as well."""
         return helm(*arguments, f"--namespace={NAMESPACE}", kubeconfig=self.cluster.kubeconfig, with_log=True)
 
-    def install(self, *, wait: bool = True) -> str:
+    def install(self, *, wait: bool = True, chart: Path = CHART) -> str:
         """`helm install`; returns the notes."""
-        return self._put("install", wait=wait)
+        return self._put("install", chart, wait=wait)
 
     def upgrade(self, *changes: str) -> str:
         """`helm upgrade` with `--set` for each change."""
-        return self._put("upgrade", *(f"--set={each}" for each in changes))
+        return self._put("upgrade", CHART, *(f"--set={each}" for each in changes))
+
+    def rollback(self) -> str:
+        """`helm rollback` to the revision before this one."""
+        return self.helm("rollback", RELEASE, "--wait", "--timeout=120s")
 
     def test(self) -> str:
         """`helm test`; returns what its pods printed."""
@@ -67,12 +72,14 @@ class Release:
         output = self.cluster.kubectl("get", "pods", f"--namespace={NAMESPACE}", selector, "--output=json")
         return [each for each in json.loads(output)["items"] if "deletionTimestamp" not in each["metadata"]]
 
-    def _put(self, verb: str, *flags: str, wait: bool = True) -> str:
+    def _put(self, verb: str, chart: Path, *flags: str, wait: bool = True) -> str:
         controller = {"extraEnv": PER_POD[:1], **self._values.get("controller", {})}
-        text = yaml.safe_dump(self._values | {"controller": controller})
+        # Where nobody creates pods while the webhook's own are replaced, no test need wait for them.
+        webhook = {"settings": {"webhookFarewellSeconds": 0}, **self._values.get("webhook", {})}
+        text = yaml.safe_dump(self._values | {"controller": controller, "webhook": webhook})
         waiting = ("--wait", "--timeout=120s") if wait else ()
         return helm(
-            *(verb, RELEASE, CHART, f"--namespace={NAMESPACE}", "--values=-", *waiting, *flags),
+            *(verb, RELEASE, chart, f"--namespace={NAMESPACE}", "--values=-", *waiting, *flags),
             input=text,
             kubeconfig=self.cluster.kubeconfig,
         )

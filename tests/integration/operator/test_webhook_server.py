@@ -298,6 +298,7 @@ def process(files: Files, tmp_path: Path) -> Process:
         "LOCUS_OPERATOR_WEBHOOK_CERTIFICATE": str(files.certificate),
         "LOCUS_OPERATOR_WEBHOOK_KEY": str(files.key),
         "LOCUS_OPERATOR_WEBHOOK_WATCH": "false",
+        "LOCUS_OPERATOR_WEBHOOK_FAREWELL_SECONDS": "1",
     }
     code = "from locus_operator.webhook.command import run; run()"
     return Process(
@@ -332,6 +333,32 @@ async def test_sigterm_finishes_the_request_that_has_begun(
     # Without a second signal: one that arrives while Python takes its event loop down is complained about in the log.
     await asyncio.to_thread(wait_for, lambda: not process.child.running, timeout=20, what="the webhook ends")
     assert "Traceback" not in process.child.log_tail()
+
+
+async def test_after_sigterm_it_goes_on_for_who_has_not_heard_and_keeps_no_connection(
+    process: Process, certificate_authority: CertificateAuthority
+) -> None:
+    url = f"https://127.0.0.1:{process.port}"
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting(certificate_authority))) as client:
+        await until_alive(client, url)
+        async with client.post(f"{url}/mutate", json=review_of(labelled_pod())) as response:
+            assert response.headers.get("Connection") != "close"
+        process.child.send(signal.SIGTERM)
+        await until_stopping(client, url)
+        for _ in range(2):
+            async with client.post(f"{url}/mutate", json=review_of(labelled_pod())) as response:
+                assert "patch" in (await response.json())["response"]
+                assert response.headers["Connection"] == "close"
+        await until_refused(client, url)
+
+
+async def until_stopping(client: aiohttp.ClientSession, url: str) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            async with client.get(f"{url}/readyz") as response:
+                if response.status == 503:
+                    return
+            await asyncio.sleep(0.01)
 
 
 async def until_refused(client: aiohttp.ClientSession, url: str) -> None:
