@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.e2e.console import commands
+
 ROOT = Path(__file__).parents[2]
 IMAGES = sorted((ROOT / "docs/images").glob("*.svg"))
 KINDS = ("Tutorial", "How to", "Reference", "Explanation", "Security")
@@ -57,6 +59,17 @@ class Resources(HTMLParser):
             self.found.append(values.get("href") or "")
 
 
+class Copied(HTMLParser):
+    """Collects what the button copies in place of the text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.found += [text for name, text in attributes if name == "data-copy" and text]
+
+
 def loaded(site: Path) -> Iterator[str]:
     for page in site.rglob("*.html"):
         parser = Resources()
@@ -83,6 +96,17 @@ class TestSite:
         (link,) = set(re.findall(r'href="([^"]*/own_checkpointer\.py)"', page))
         linked = (site / "own-checkpointer" / link).resolve()
         assert linked.read_bytes() == (ROOT / "examples/own_checkpointer.py").read_bytes()
+
+    def test_the_button_copies_what_is_typed_and_no_answers(self, site: Path) -> None:
+        copied = Copied()
+        copied.feed((site / "tutorial/index.html").read_text())
+        typed = [each.text for each in commands((ROOT / "docs/tutorial.md").read_text()) if each.text != "^C"]
+        assert "\n".join(copied.found) == "\n".join(typed)
+
+    def test_each_page_is_in_the_navigation_once(self) -> None:
+        text = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+        pages = re.findall(r"\S+\.md$", text, re.MULTILINE)
+        assert sorted(pages) == sorted(str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md"))
 
     def test_its_parts_are_the_four_kinds_of_documentation_and_security(self) -> None:
         navigation = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]

@@ -82,3 +82,11 @@ def test_extras_that_a_page_installs_exist(page: Path) -> None:
 def test_extras_are_documented() -> None:
     for_developers = {"dev", "bench", "all"}
     assert [name for name in EXTRAS.keys() - for_developers if f"`{name}`" not in LIBRARY] == []
+
+
+def test_the_comparison_is_with_the_versions_that_were_measured() -> None:
+    page = (ROOT / "docs/comparison.md").read_text()
+    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    named = re.findall(r"`(lang[\w-]+|locus-sdk)` (\d[\d.]*\d)", page)
+    assert len(named) == 4
+    assert [(name, version) for name, version in named if pinned[name] != version] == []
