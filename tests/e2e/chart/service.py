@@ -6,6 +6,7 @@ import socket
 import socketserver
 import threading
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,12 +21,17 @@ class Service:
         namespace: their namespace.
         selector: their labels, as kubectl takes them.
         target_port: the port that they listen on.
+
+    Attributes:
+        lag_seconds: how long it goes on to use a pod that is being deleted, and no other, as the last node may that
+            hears of it; a second less where the API server rounds.
     """
 
     def __init__(self, cluster: ControlPlane, namespace: str, selector: str, target_port: int) -> None:
         self._cluster = cluster
         self._query = ("get", "pods", f"--namespace={namespace}", f"--selector={selector}", "--output=json")
         self._target_port = target_port
+        self.lag_seconds = 0.0
         service = self
 
         class Handler(socketserver.BaseRequestHandler):
@@ -53,9 +59,10 @@ class Service:
         self._server.server_close()
 
     def addresses(self) -> list[str]:
-        """Addresses of the pods that are ready."""
+        """Addresses of the pods that are thought to be ready."""
         pods = json.loads(self._cluster.kubectl(*self._query))["items"]
-        return [each["status"]["podIP"] for each in pods if _is_ready(each)]
+        late = [each for each in pods if _left_within(each, self.lag_seconds)]
+        return [each["status"]["podIP"] for each in late or filter(_is_ready, pods)]
 
     def pass_on(self, client: socket.socket) -> None:
         """Connect to one of the pods, and copy both ways until one side ends."""
@@ -72,6 +79,16 @@ class Service:
 def _is_ready(pod: dict[str, Any]) -> bool:
     conditions = {each["type"]: each["status"] for each in (pod.get("status") or {}).get("conditions") or []}
     return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
+
+
+def _left_within(pod: dict[str, Any], seconds: float) -> bool:
+    metadata = pod["metadata"]
+    if "deletionTimestamp" not in metadata:
+        return False
+    # The time at which it is to be gone.
+    end = datetime.fromisoformat(metadata["deletionTimestamp"])
+    begin = end - timedelta(seconds=metadata["deletionGracePeriodSeconds"])
+    return datetime.now(UTC) < begin + timedelta(seconds=seconds)
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
