@@ -12,6 +12,8 @@ WITHOUT_NAMESPACE = {
     "ClusterRoleBinding",
     "CustomResourceDefinition",
     "MutatingWebhookConfiguration",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
 }
 
 combination = pytest.mark.parametrize("values", COMBINATIONS, ids=lambda path: path.stem)

@@ -12,7 +12,7 @@ import yaml
 
 from hack.demo.stage import AGENT_IMAGE, EXAMPLES
 from tests.chart.helm import CHART, NAMESPACE, RELEASE, HelmError, helm
-from tests.e2e.control_plane import REPOSITORY
+from tests.e2e.control_plane import REPOSITORY, KubectlError
 from tests.kind.cluster import Cluster
 
 pytestmark = pytest.mark.kind
@@ -103,6 +103,15 @@ class TestInstallation:
         message = "MESSAGE=What were we discussing?"
         installed.kubectl("set", "env", "statefulset/guide", f"--namespace={AGENTS}", message)
         assert all("agent: Your trip to Lisbon." in log for log in answers(installed))
+
+    def test_the_controller_can_make_itself_no_token_of_another_account(self, installed: Cluster) -> None:
+        as_controller = f"--as=system:serviceaccount:{NAMESPACE}:{RELEASE}-controller"
+        metadata = {"name": "stolen", "annotations": {"kubernetes.io/service-account.name": "default"}}
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
+        create = ("create", "--dry-run=server", "--filename=-", f"--namespace={AGENTS}", as_controller)
+        with pytest.raises(KubectlError, match="writes bindings and the webhook's certificate, no other Secrets"):
+            installed.kubectl(*create, input=yaml.safe_dump(secret | {"type": "kubernetes.io/service-account-token"}))
+        installed.kubectl(*create, input=yaml.safe_dump(secret | {"type": "servicebinding.io/redis"}))
 
     def test_helm_test_passes(self, installed: Cluster) -> None:
         assert "is ready" in run("test", installed, "--timeout=120s", "--logs")
