@@ -1,4 +1,4 @@
-"""The README's tour, typed by somebody who trusts it."""
+"""The README's tour and other terminals on pages, typed by somebody who trusts them; the tutorial has its own test."""
 
 import os
 import sys
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.console import Shell, agrees, commands
+from tests.servers.postgresql import Database
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,9 +24,21 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     shell.close()
 
 
-def test_every_command_of_the_tour_prints_what_it_shows(shell: Shell) -> None:
-    typed = list(commands((ROOT / "README.md").read_text()))
+def type_all(page: str, shell: Shell) -> int:
+    """Type the commands of a page, compare what they print, and return how many there are."""
+    typed = list(commands(page))
     for command in typed:
         printed = shell.run(command.text)
         assert agrees(command.output, printed), f"$ {command.text}\n{printed}\nThe page shows:\n{command.output}"
-    assert len(typed) > 10
+    return len(typed)
+
+
+def test_the_tour_prints_what_it_shows(shell: Shell) -> None:
+    assert type_all((ROOT / "README.md").read_text(), shell) > 10
+
+
+def test_long_term_memory_prints_what_its_page_shows(shell: Shell, postgresql_database: Database) -> None:
+    page = (ROOT / "docs/long-term-memory.md").read_text()
+    server = "postgresql://user:password@host:5432/database"
+    assert page.count(server) == 1
+    assert type_all(page.replace(server, f"'{postgresql_database.dsn()}'"), shell) > 5
