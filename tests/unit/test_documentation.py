@@ -4,11 +4,14 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from prometheus_client.metrics_core import Metric
 
-from locus_memory import errors
+from locus_memory import arguments, errors
+from locus_memory.cli import app
 from locus_operator import constants
 from locus_operator.cli import ExitCode
 from locus_operator.constants import ConditionReason, ConditionType, EventReason
@@ -90,3 +93,30 @@ def test_the_comparison_is_with_the_versions_that_were_measured() -> None:
     named = re.findall(r"`(lang[\w-]+|locus-sdk)` (\d[\d.]*\d)", page)
     assert len(named) == 4
     assert [(name, version) for name, version in named if pinned[name] != version] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_reasons_that_a_page_explains_exist(page: Path) -> None:
+    explained = re.findall(r"^## Condition[^\n]*\n(.*?)(?=^## |\Z)", page.read_text(), re.MULTILINE | re.DOTALL)
+    first_columns = re.findall(r"^\| ([^|]*)\|", "".join(explained), re.MULTILINE)
+    named = set(re.findall(r"`([A-Z][A-Za-z]+)`", "".join(first_columns)))
+    assert named <= {*ConditionReason, *ConditionType, *EventReason}
+
+
+@pytest.mark.parametrize("kind", ["missing", "refused", "unavailable"])
+def test_pauses_are_those_of_the_settings(kind: str) -> None:
+    first, longest = (Settings.model_fields[f"{kind}_retry_{name}"].default for name in ("seconds", "max_seconds"))
+    assert f"| after {first} s, doubling up to {longest} s |" in OPERATOR
+
+
+def test_the_defaults_of_serve_are_those_of_the_command() -> None:
+    group: Any = typer.main.get_command(app)
+    defaults = {option: each.default for each in group.commands["serve"].params for option in each.opts}
+    shown = re.findall(r"^\| `(--[\w-]+)` \| (\d+) \|", (ROOT / "docs/serve.md").read_text(), re.MULTILINE)
+    assert len(shown) > 5
+    assert [name for name, value in shown if defaults[name] != int(value)] == []
+
+
+def test_limits_are_those_of_the_arguments() -> None:
+    assert f"1 to {arguments.MAX_ID_BYTES:,} bytes" in LIBRARY
+    assert f"up to {arguments.MAX_METADATA_BYTES // 1024} KiB" in LIBRARY
