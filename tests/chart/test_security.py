@@ -69,6 +69,17 @@ class TestPermissions:
             for rule in role["rules"]:
                 assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
 
+    def test_nobody_may_become_somebody_else(self) -> None:
+        for role in of_kind([*render(), *render(WATCHED)], "Role", "ClusterRole"):
+            for rule in role["rules"]:
+                assert not {"bind", "escalate", "impersonate"} & set(rule["verbs"])
+                # Who makes pods, tokens or roles has what they have; who runs commands in pods has theirs.
+                groups = {"rbac.authorization.k8s.io", "apps", "batch", "certificates.k8s.io", "policy"}
+                assert not groups & set(rule["apiGroups"])
+                resources = {name.partition("/")[0] for name in rule["resources"]}
+                assert not {"serviceaccounts", "users", "groups", "nodes"} & resources
+                assert "pods" not in resources or set(rule["verbs"]) == {"list", "watch"}
+
     def test_secrets_are_never_listed_or_watched(self) -> None:
         for role in of_kind([*render(), *render(WATCHED)], "Role", "ClusterRole"):
             for rule in role["rules"]:
