@@ -64,9 +64,10 @@ def test_labels_find_pods(page: str) -> None:
 @each_page
 def test_the_log_says_so(page: str) -> None:
     """What stands for a value there is an ellipsis, or left out at the end."""
-    quoted = re.findall(
-        r"`((?:the (?:Lease|webhook|operator)|waiting for|there is no|fault while) [^`]+)`", PAGES[page]
+    said = re.findall(
+        r"`((?:the (?:Lease|webhook|operator)|waiting for|there is no) [^`]+)`|\| grep '([^']+)'", PAGES[page]
     )
+    quoted = [first or second for first, second in said]
     assert quoted
     for text in quoted:
         parts = [part.strip() for part in text.split("…") if part.strip()]

@@ -2,10 +2,12 @@
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from urllib.request import urlopen
 
 import pytest
+from cryptography import x509
 
 from tests.chart.helm import CHART, NAMESPACE, RELEASE, HelmError
 from tests.e2e.chart.cert_manager import CertManager
@@ -21,6 +23,7 @@ from tests.servers.tls import CertificateAuthority
 OWN_SECRET = f"{RELEASE}-webhook-tls"
 AUTHORITY, CERTIFICATE = f"{RELEASE}-webhook-ca", f"{RELEASE}-webhook"
 CERT_MANAGERS_SECRET = f"{RELEASE}-webhook-cert-manager-tls"
+SERVED_UNTIL = "locus_operator_webhook_served_certificate_expiry_timestamp_seconds"
 READY = "ok: the webhook pods.memory.locus.dev is ready"
 
 
@@ -62,6 +65,7 @@ def test_the_controller_makes_it_and_an_upgrade_keeps_it(cluster: ControlPlane, 
         wait_for(lambda: all(bundles(cluster)), timeout=30, what="caBundle written")
         before, secret = bundles(cluster), entries(cluster, OWN_SECRET)
         assert READY in release.test()
+        assert served_until(release) == {expiry(secret)}
         pods.wait_until_called()
         release.upgrade("logs.level=DEBUG")
         assert bundles(cluster) == before
@@ -161,6 +165,22 @@ def assert_called_when_trusting(authority: bytes, cert_manager: CertManager, pod
     pods.wait_until(agent("probe", "probe"), lambda pod: not stores_of(pod), "the API server trusts nobody we know")
     cert_manager.trust(RELEASE, authority)
     pods.wait_until_called()
+
+
+def served_until(release: Release) -> set[float]:
+    """What the webhook's pods tell Prometheus."""
+    found = set()
+    for pod in release.pods("webhook"):
+        with urlopen(f"http://{pod['status']['podIP']}:8081/metrics", timeout=5) as response:
+            samples = [line.split() for line in response.read().decode().splitlines()]
+        found |= {float(value) for name, value, *_ in samples if name == SERVED_UNTIL}
+    return found
+
+
+def expiry(secret: Mapping[str, str]) -> float:
+    """When the certificate in a Secret ends."""
+    certificate = x509.load_pem_x509_certificate(base64.b64decode(secret["tls.crt"]))
+    return certificate.not_valid_after_utc.timestamp()
 
 
 def bundles(cluster: ControlPlane) -> list[str]:
