@@ -229,5 +229,5 @@ def test_a_certificate_needs_to_be_for_something(lacking: str) -> None:
     given = {"webhook_certificate_secret": "tls", "webhook_configuration": "locus", "webhook_service": "webhook"}
 
     Settings.model_validate(given)
-    with pytest.raises(ValidationError, match=f"write {lacking} beside webhook_certificate_secret"):
+    with pytest.raises(ValidationError, match=f"write LOCUS_OPERATOR_{lacking.upper()} beside .*_CERTIFICATE_SECRET"):
         Settings.model_validate({name: value for name, value in given.items() if name != lacking})
