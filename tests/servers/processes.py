@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-POLL_SECONDS = 0.01
+SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 0.5
 LOG_TAIL_BYTES = 4000
 
 
@@ -27,16 +27,21 @@ class ServerUnavailableError(ServerError):
 
 
 def wait_for(condition: Callable[[], bool], *, timeout: float, what: str) -> None:
-    """Poll ``condition`` until it holds.
+    """Poll ``condition`` until it holds, with pauses that are twice as long as a look takes.
 
     Raises:
         ServerError: it did not hold within ``timeout`` seconds; ``what`` says what was awaited.
     """
     deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
+    while True:
+        begin = time.monotonic()
+        if condition():
+            return
+        end = time.monotonic()
+        if end > deadline:
             raise ServerError(f"{what}: not within {timeout:g} s")
-        time.sleep(POLL_SECONDS)
+        # Looks that start programs would keep a processor from what they wait for.
+        time.sleep(min(max(2 * (end - begin), SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS))
 
 
 _LOWEST_PORT = 17_000

@@ -38,6 +38,7 @@ YOUNGER = "younger"
 OLD_LIBRARY, NEW_LIBRARY = "saving-agent:previous", "saving-agent:this"
 LAG_SECONDS = 2.0
 """How late a node learns that a pod has left its Service."""
+PACKAGES = ("locus_memory", "operator/locus_operator")
 CRDS = ("checkpointstores.memory.locus.dev", "checkpointstoreclasses.memory.locus.dev")
 
 
@@ -217,10 +218,10 @@ def rolled_back(live: Live, upgraded: Change, service: Service) -> Change:
 
 
 class TestUpgrade:
-    def test_the_previous_version_was_running_with_its_own_library(self, live: Live) -> None:
-        assert {agent.journal().library for agent in live.agents} == {
-            str(live.previous.tree / "locus_memory" / "__init__.py")
-        }
+    def test_the_previous_version_was_running_with_its_own_code(self, live: Live) -> None:
+        library, operator = (f"{live.previous.tree}/{each}/__init__.py" for each in PACKAGES)
+        assert {agent.journal().library for agent in live.agents} == {library}
+        assert code_of(live.stores, live.previous.image_name) == f"{library}\n{operator}\n"
 
     def test_helm_has_put_this_version_in_the_place_of_the_other(self, live: Live, upgraded: Change) -> None:
         history = live.release.helm("history", RELEASE)
@@ -294,6 +295,17 @@ def assert_nothing_lost(live: Live) -> None:
         assert thread.checkpoints[: len(journal.saved)] == journal.saved
         assert thread.last >= journal.numbers[-1]
         assert agent.restarts() == 0
+
+
+def code_of(stores: Stores, image: str) -> str:
+    """Where an image's user finds library and operator."""
+    program = "import locus_memory, locus_operator; print(locus_memory.__file__, locus_operator.__file__, sep='\\n')"
+    container = {"name": "code", "image": image, "command": ["python", "-c", program]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "code", "namespace": stores.namespace}}
+    stores.control_plane.apply(pod | {"spec": {"containers": [container], "restartPolicy": "Never"}})
+    phase = ("get", "pod", "code", "--output=jsonpath={.status.phase}")
+    wait_for(lambda: stores.kubectl(*phase) in ("Succeeded", "Failed"), timeout=30, what="the end of the pod")
+    return stores.kubectl("logs", "code")
 
 
 def metrics(pod: Object) -> dict[str, float] | None:
