@@ -54,7 +54,7 @@ def releasing(cluster: ControlPlane, service: Service, source: str) -> Iterator[
     try:
         yield release
     finally:
-        release.uninstall("--ignore-not-found")
+        release.uninstall("--no-hooks", "--ignore-not-found")
         secrets = (OWN_SECRET, CERT_MANAGERS_SECRET, AUTHORITY)
         cluster.kubectl("delete", "secret", *secrets, f"--namespace={NAMESPACE}", "--ignore-not-found")
 
