@@ -13,6 +13,7 @@ import pytest
 from tests.e2e.controller.conftest import PAUSES
 from tests.e2e.controller.samples import Admin, assert_usable
 from tests.e2e.operator_process import Controller, Stores, store_manifest
+from tests.servers.processes import wait_for
 
 COUNT = 200
 CAP = 4
@@ -30,7 +31,7 @@ class Sessions:
 
     def count(self, dsn: str) -> None:
         with psycopg.connect(dsn, autocommit=True) as connection:
-            while not self.ended.wait(0.005):
+            while not self.ended.wait(0.01):
                 [found] = connection.execute(_SESSIONS).fetchone() or (0,)
                 self.most = max(self.most, int(found))
                 self.samples += 1
@@ -59,6 +60,13 @@ def frugal_controller(controller: Controller, kubeconfig: Path) -> Iterator[Cont
     controller.start()
 
 
+def ready_stores(stores: Stores) -> int | None:
+    """How many are ready; None if there are none. `kubectl wait` and `delete` would look at one after the other."""
+    conditions = "{range .items[*]}{.status.conditions[?(@.type=='Ready')].status}{' '}{end}"
+    found = stores.kubectl("get", "cps", f"--output=jsonpath={conditions}x")
+    return found.count("True") if found != "x" else None
+
+
 @pytest.mark.usefixtures("frugal_controller")
 async def test_they_never_exceed_the_cap_and_all_become_ready_and_go(stores: Stores, admin: Admin) -> None:
     stores.create_secret("admin", username=admin.name, password=admin.password)
@@ -68,11 +76,12 @@ async def test_they_never_exceed_the_cap_and_all_become_ready_and_go(stores: Sto
     with watched(admin) as sessions:
         stores.control_plane.apply(*(store_manifest(stores.namespace, name, spec) for name in names))
         applied = time.monotonic()
-        stores.kubectl("wait", "cps", "--all", "--for=condition=Ready", f"--timeout={SECONDS:g}s")
+        wait_for(lambda: ready_stores(stores) == COUNT, timeout=SECONDS, what="all stores ready")
         ready = time.monotonic()
         await assert_usable(stores.binding(names[0]))
         await assert_usable(stores.binding(names[-1]))
-        stores.kubectl("delete", "cps", "--all", f"--timeout={SECONDS:g}s")
+        stores.kubectl("delete", "cps", "--all", "--wait=false")
+        wait_for(lambda: ready_stores(stores) is None, timeout=SECONDS, what="all stores gone")
         gone = time.monotonic()
     print(f"{applied - started:.1f} s to apply, {ready - applied:.1f} s until ready, {gone - ready:.1f} s until gone")
     assert 1 < sessions.most <= CAP
