@@ -154,6 +154,7 @@ class Administration:
         if await self._rows('SELECT 1 FROM "SYS"."GV$SESSION" WHERE "USERNAME" = %(u)s', u=name):
             raise oracle_error(1940)
         await self._do("DROP SCHEMA {} CASCADE", name)
+        await self._wait_for_grants()
         await self._do("DROP OWNED BY {}", name.lower())
         await self._do("DROP ROLE {}", name.lower())
         for table, column in (("USER$", "username"), ("SYSAUTH$", "grantee"), ("ROLEAUTH$", "grantee"),
@@ -290,7 +291,12 @@ class Administration:
             "CREATE TABLE": f'CREATE ON SCHEMA "{name}"',
         }.get(privilege)
         if means:
+            await self._wait_for_grants()
             await self._do(form.format(means), name.lower())
+
+    async def _wait_for_grants(self) -> None:
+        """Oracle lets two sessions grant at once, PostgreSQL none on one database: the later one waits."""
+        await self._rows("SELECT pg_advisory_xact_lock(hashtextextended('grants', 0))")
 
     async def _verify_may_grant(self, privilege: str) -> None:
         held = await self.privileges()

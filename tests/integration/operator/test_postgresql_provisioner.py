@@ -212,8 +212,8 @@ async def test_what_nobody_claimed_is_a_conflict_until_it_is_adopted(
     assert caught.value.reason is ConditionReason.CONFLICT
     assert _fill(named, store, database) in str(caught.value)
     assert "memory.locus.dev/adopt" in str(caught.value)
-    left = database.execute(sql.SQL(r"SELECT count(*) FROM pg_roles WHERE rolname LIKE 'locus\_%'"))
-    assert left == [(int("ROLE" in statement),)]
+    roles = sql.SQL("SELECT count(*) FROM pg_roles WHERE starts_with(rolname, {})")
+    assert database.execute(roles.format(sql.Literal(store.names.base))) == [(int("ROLE" in statement),)]
     store.adopt = True
     await store.reconcile()
     store.adopt = False
