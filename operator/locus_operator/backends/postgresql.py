@@ -187,7 +187,7 @@ class PostgreSQLProvisioner(Provisioner[PostgreSQLBackend, Observed]):
 
     async def _log_in(self, login: str) -> None:
         async with self.request.connections.beside(self._server.endpoint):
-            await (await self._server.connect(login, self.request.password)).close()
+            await self._server.try_login(login, self.request.password)
 
 
 PROVISIONER: Final = PostgreSQLProvisioner

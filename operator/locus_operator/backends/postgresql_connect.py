@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from locus_operator.errors import ProvisioningError, RefusedError, UnavailableEr
 from locus_operator.sources import AdminCredentials
 
 _CONNECT_TIMEOUT_SECONDS: Final = 10
+_LEAVE_TIMEOUT_SECONDS: Final = 1
 # A lock that an agent's transaction holds is gone soon; one that stays is worth a message.
 _SESSION: Final = "-c lock_timeout=10s -c statement_timeout=30s"
 
@@ -88,6 +90,22 @@ class Server:
                 prepare_threshold=None,
                 sslrootcert=root,
             )
+
+    async def try_login(self, user: str, password: str) -> None:
+        """Log in and out again; on return the server has forgotten the session, too.
+
+        Raises:
+            psycopg.OperationalError: As `connect`.
+        """
+        connection = await self.connect(user, password)
+        # Closing tells the server and waits for nothing, so that the next session would come before this one has ended.
+        with socket.socket(fileno=os.dup(connection.fileno())) as left:
+            left.setblocking(False)
+            await connection.close()
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(_LEAVE_TIMEOUT_SECONDS):
+                    while await asyncio.get_running_loop().sock_recv(left, 4096):
+                        pass
 
     @property
     def endpoint(self) -> tuple[str, int]:
