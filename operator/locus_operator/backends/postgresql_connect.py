@@ -98,13 +98,16 @@ class Server:
             psycopg.OperationalError: As `connect`.
         """
         connection = await self.connect(user, password)
-        # Closing tells the server and waits for nothing, so that the next session would come before this one has ended.
-        with socket.socket(fileno=os.dup(connection.fileno())) as left:
-            left.setblocking(False)
+        try:
+            line = socket.socket(fileno=os.dup(connection.fileno()))
+        finally:
+            # This tells the server and waits for nothing: the next session could come before this one has ended.
             await connection.close()
+        with line:
+            line.setblocking(False)
             with suppress(OSError, TimeoutError):
                 async with asyncio.timeout(_LEAVE_TIMEOUT_SECONDS):
-                    while await asyncio.get_running_loop().sock_recv(left, 4096):
+                    while await asyncio.get_running_loop().sock_recv(line, 4096):
                         pass
 
     @property
