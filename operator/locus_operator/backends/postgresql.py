@@ -16,7 +16,7 @@ from locus_operator.api.backends import PostgreSQLBackend, SSLMode
 from locus_operator.api.store import DeletionPolicy
 from locus_operator.backends import postgresql_plan
 from locus_operator.backends.postgresql_actions import Statements, Target
-from locus_operator.backends.postgresql_connect import Server, is_wrong_password
+from locus_operator.backends.postgresql_connect import Server, is_wrong_password, leave
 from locus_operator.backends.postgresql_contents import look_into_tables
 from locus_operator.backends.postgresql_observe import Extension, LoginState, Observed, observe
 from locus_operator.backends.postgresql_tables import LONG_TERM_MEMORY, Tables
@@ -187,7 +187,7 @@ class PostgreSQLProvisioner(Provisioner[PostgreSQLBackend, Observed]):
 
     async def _log_in(self, login: str) -> None:
         async with self.request.connections.beside(self._server.endpoint):
-            await self._server.try_login(login, self.request.password)
+            await leave(await self._server.connect(login, self.request.password))
 
 
 PROVISIONER: Final = PostgreSQLProvisioner

@@ -91,25 +91,6 @@ class Server:
                 sslrootcert=root,
             )
 
-    async def try_login(self, user: str, password: str) -> None:
-        """Log in and out again; on return the server has forgotten the session, too.
-
-        Raises:
-            psycopg.OperationalError: As `connect`.
-        """
-        connection = await self.connect(user, password)
-        try:
-            line = socket.socket(fileno=os.dup(connection.fileno()))
-        finally:
-            # This tells the server and waits for nothing: the next session could come before this one has ended.
-            await connection.close()
-        with line:
-            line.setblocking(False)
-            with suppress(OSError, TimeoutError):
-                async with asyncio.timeout(_LEAVE_TIMEOUT_SECONDS):
-                    while await asyncio.get_running_loop().sock_recv(line, 4096):
-                        pass
-
     @property
     def endpoint(self) -> tuple[str, int]:
         """Where connections are counted."""
@@ -131,7 +112,7 @@ class Server:
                 raise self.connect_error(error, login.username or "", login.secret) from error
 
         key = (self.backend.database, login.username, login.password, self.backend.ssl_mode, self.ca)
-        return connections.lend(self.endpoint, key, Opener(connect, _reset, AsyncConnection.close))
+        return connections.lend(self.endpoint, key, Opener(connect, _reset, leave))
 
     def connect_error(self, error: psycopg.Error, user: str, secret: str) -> ProvisioningError:
         """Explain why the administrator could not connect."""
@@ -186,6 +167,24 @@ class Server:
             return RefusedError(ConditionReason.MISSING_PRIVILEGES, where)
         detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
         return RefusedError(ConditionReason.BACKEND_REFUSED, f"{where}{detail} [SQLSTATE {state}]")
+
+
+async def leave(connection: AsyncConnection[Any]) -> None:
+    """Disconnect; on return the server has forgotten the session, if it answers: the next one would be too many."""
+    try:
+        line = socket.socket(fileno=os.dup(connection.fileno()))
+    except psycopg.OperationalError:
+        # It is broken, and nobody is at the other end.
+        return
+    finally:
+        # This tells the server and waits for nothing.
+        await connection.close()
+    with line:
+        line.setblocking(False)
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_LEAVE_TIMEOUT_SECONDS):
+                while await asyncio.get_running_loop().sock_recv(line, 4096):
+                    pass
 
 
 async def _reset(connection: AsyncConnection[Any]) -> None:

@@ -1,6 +1,8 @@
 """Connections of the administrator on PostgreSQL: shared by stores, clean, few; and retention, run over them."""
 
 import asyncio
+import os
+import signal
 from dataclasses import replace
 from typing import Any
 
@@ -9,11 +11,13 @@ import pytest
 from psycopg import pq, sql
 
 from locus_operator import engine
+from locus_operator.api.backends import PostgreSQLBackend
+from locus_operator.backends.postgresql_connect import Server, leave
 from locus_operator.connections import Connections
 from locus_operator.engine import Reconciled
 from locus_operator.errors import RefusedError
 from tests.integration.operator.stores import Store, connect_as_agent
-from tests.servers.postgresql import Database
+from tests.servers.postgresql import SUPERUSER, Database
 
 pytestmark = pytest.mark.parametrize("database", ["postgresql_server"], indirect=True)
 
@@ -149,6 +153,24 @@ async def test_a_new_store_costs_a_round_trip_for_each_action_and_few_more(
     await reconcile(postgresql_store, connections)
     assert len(trips) == 5, "the same, and the version of the tables"
     await connections.close()
+
+
+async def test_a_session_that_was_left_is_gone_by_the_servers_count(database: Database) -> None:
+    address = {"host": database.server.host, "port": database.server.port, "database": database.name}
+    backend = {"sslMode": "disable", "adminSecretRef": {"name": "admin"}, **address}
+    server = Server(PostgreSQLBackend.model_validate(backend), None)
+    slow = await server.connect(SUPERUSER, database.server.password)
+    pid = slow.info.backend_pid
+    os.kill(pid, signal.SIGSTOP)
+    leaving = asyncio.create_task(leave(slow))
+    done, _ = await asyncio.wait([leaving], timeout=0.2)
+    os.kill(pid, signal.SIGCONT)
+    assert not done
+    await leaving
+    assert sessions(database) == []
+    broken = await server.connect(SUPERUSER, database.server.password)
+    await broken.close()
+    await leave(broken)
 
 
 # --- retention ---
