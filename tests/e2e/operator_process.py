@@ -89,14 +89,23 @@ class Controller:
 
     def metrics(self) -> dict[str, float]:
         """What it tells Prometheus, by name and labels as they are written."""
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=5)
-        try:
-            connection.request("GET", "/metrics")
-            lines = connection.getresponse().read().decode().splitlines()
-        finally:
-            connection.close()
-        samples = (line.rpartition(" ") for line in lines if line and not line.startswith("#"))
-        return {name: float(value) for name, _, value in samples}
+        return read_metrics(HOST, self.port)
+
+
+def read_metrics(host: str, port: int) -> dict[str, float]:
+    """What a process tells Prometheus, by name and labels as they are written.
+
+    Raises:
+        OSError: It does not answer.
+    """
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+    finally:
+        connection.close()
+    samples = (line.rpartition(" ") for line in lines if line and not line.startswith("#"))
+    return {name: float(value) for name, _, value in samples}
 
 
 class Webhook:

@@ -7,7 +7,9 @@ import pytest
 import yaml
 
 from hack.demo.stage import AGENT_IMAGE, agent_image
-from tests.chart.helm import CHART, REPOSITORY
+from tests.chart.helm import CHART, NAMESPACE, REPOSITORY
+from tests.e2e.chart.release import WEBHOOK_SELECTOR
+from tests.e2e.chart.service import Service
 from tests.e2e.control_plane import ControlPlane
 from tests.e2e.test_node.images import ImageRoot
 from tests.e2e.test_node.launcher import NodeProcess
@@ -43,6 +45,13 @@ def node(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Ite
         pytest.skip(reason)
     images = {operator_image(): ImageRoot.of_this_python(REPOSITORY, user=USER), AGENT_IMAGE: agent_image()}
     with NodeProcess(tmp_path_factory.mktemp("chart-node"), cluster.kubeconfig, images) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def service(cluster: ControlPlane, node: NodeProcess) -> Iterator[Service]:
+    """What stands before the webhook's pods."""
+    with Service(cluster, NAMESPACE, WEBHOOK_SELECTOR, target_port=9443) as running:
         yield running
 
 

@@ -4,19 +4,18 @@ import base64
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from urllib.request import urlopen
 
 import pytest
 from cryptography import x509
 
 from tests.chart.helm import CHART, NAMESPACE, RELEASE, HelmError
 from tests.e2e.chart.cert_manager import CertManager
-from tests.e2e.chart.release import AGENTS, PER_POD, WEBHOOK_SELECTOR, Release
+from tests.e2e.chart.release import AGENTS, PER_POD, Release
 from tests.e2e.chart.service import Service
 from tests.e2e.chart.test_validation import FOREIGN, foreign_crd
 from tests.e2e.control_plane import ControlPlane
+from tests.e2e.operator_process import read_metrics
 from tests.e2e.pods import INJECTED, Pods, agent, stores_of
-from tests.e2e.test_node.launcher import NodeProcess
 from tests.servers.processes import wait_for
 from tests.servers.tls import CertificateAuthority
 
@@ -25,13 +24,6 @@ AUTHORITY, CERTIFICATE = f"{RELEASE}-webhook-ca", f"{RELEASE}-webhook"
 CERT_MANAGERS_SECRET = f"{RELEASE}-webhook-cert-manager-tls"
 SERVED_UNTIL = "locus_operator_webhook_served_certificate_expiry_timestamp_seconds"
 READY = "ok: the webhook pods.memory.locus.dev is ready"
-
-
-@pytest.fixture
-def service(cluster: ControlPlane, node: NodeProcess) -> Iterator[Service]:
-    """What stands before the webhook's pods."""
-    with Service(cluster, NAMESPACE, WEBHOOK_SELECTOR, target_port=9443) as running:
-        yield running
 
 
 @pytest.fixture
@@ -169,12 +161,7 @@ def assert_called_when_trusting(authority: bytes, cert_manager: CertManager, pod
 
 def served_until(release: Release) -> set[float]:
     """What the webhook's pods tell Prometheus."""
-    found = set()
-    for pod in release.pods("webhook"):
-        with urlopen(f"http://{pod['status']['podIP']}:8081/metrics", timeout=5) as response:
-            samples = [line.split() for line in response.read().decode().splitlines()]
-        found |= {float(value) for name, value, *_ in samples if name == SERVED_UNTIL}
-    return found
+    return {read_metrics(pod["status"]["podIP"], 8081)[SERVED_UNTIL] for pod in release.pods("webhook")}
 
 
 def expiry(secret: Mapping[str, str]) -> float:

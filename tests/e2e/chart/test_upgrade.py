@@ -4,7 +4,6 @@ The previous version comes out of git, chart and code: the newest tag, or a comm
 the repository that lacks it, such as a shallow clone or an unpacked archive, these tests are skipped and say so.
 """
 
-import http.client
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +20,11 @@ from tests.e2e.chart.admissions import Admissions
 from tests.e2e.chart.conftest import USER, operator_image
 from tests.e2e.chart.possessions import Possessions
 from tests.e2e.chart.previous_version import NoHistoryError, PreviousVersion
-from tests.e2e.chart.release import AGENTS, PER_POD, WEBHOOK_SELECTOR, Release
+from tests.e2e.chart.release import AGENTS, PER_POD, Release
 from tests.e2e.chart.saving import Agent, read_thread
 from tests.e2e.chart.service import Service
 from tests.e2e.control_plane import ControlPlane
-from tests.e2e.operator_process import Stores
+from tests.e2e.operator_process import Stores, read_metrics
 from tests.e2e.test_node.images import ImageRoot
 from tests.e2e.test_node.launcher import NodeProcess
 from tests.servers.postgresql import Database, PostgreSQLServer
@@ -98,13 +97,6 @@ def previous(tmp_path_factory: pytest.TempPathFactory, node: NodeProcess) -> Pre
         }
     )
     return found
-
-
-@pytest.fixture(scope="module")
-def service(cluster: ControlPlane) -> Iterator[Service]:
-    """What stands before the webhook's pods."""
-    with Service(cluster, NAMESPACE, WEBHOOK_SELECTOR, target_port=9443) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -310,16 +302,10 @@ def code_of(stores: Stores, image: str) -> str:
 
 def metrics(pod: Object) -> dict[str, float] | None:
     """What a controller tells Prometheus; None while it does not answer."""
-    connection = http.client.HTTPConnection(pod["status"]["podIP"], 8080, timeout=5)
     try:
-        connection.request("GET", "/metrics")
-        lines = connection.getresponse().read().decode().splitlines()
+        return read_metrics(pod["status"]["podIP"], 8080)
     except OSError:
         return None
-    finally:
-        connection.close()
-    samples = (line.rpartition(" ") for line in lines if line and not line.startswith("#"))
-    return {name: float(value) for name, _, value in samples}
 
 
 def chart_label() -> str:
